@@ -1,0 +1,1 @@
+"""Provider formats and quirks, without I/O: bytes and values in, bytes and values out."""

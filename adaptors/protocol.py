@@ -1,0 +1,131 @@
+"""The whole contract between the relay and a provider.
+
+An *adaptor* is one provider: its address, its authentication, its quirks, the way it tells errors. A *dialect* is the
+client's side of a format: how that client is told of errors and kept awake. Both stand on *wires*, the formats.
+
+Nothing here performs I/O. `Answer.chunks` is a plain generator function: it never awaits, so no generator is ever left
+half run across a cancel scope; the relay owns every await, every limit and every close.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import attrs
+
+from adaptors.failure import BodyState, Failure
+from adaptors.values import Call, Headers, ProviderAccount, UpstreamRequest, Usage
+
+
+class Answer(Protocol):
+    """Reads one upstream answer and yields what the client gets. A state machine; one for each attempt.
+
+    A streamed answer is fed with `chunks` and finished with `end`; a unary one is given to `whole`.
+    """
+
+    content_seen: bool
+    """An event that is more than an opening event was yielded: from here on no other attempt may follow."""
+    complete: bool
+    """The wire's terminal event was seen and yielded."""
+    usage: Usage | None
+    stored_id: str | None
+    """The id of the object that the answer made (`resp_...`), once it is known."""
+
+    def chunks(self, data: bytes) -> Iterator[bytes]:
+        """Yield the client's bytes for these upstream bytes: whole events only, the rest is kept for the next call.
+
+        Raises AnswerFailed: an error event, garbage, or an event larger than the limit.
+        """
+        ...
+
+    def end(self) -> Iterator[bytes]:
+        """The upstream ended cleanly: yield what is still owed to the client (a `[DONE]` that was left out).
+
+        Raises AnswerFailed unless the stream has proven that it is complete.
+        """
+        ...
+
+    def whole(self, body: bytes) -> bytes:
+        """Return the client's body for this whole 2xx body. Sets `usage`.
+
+        Raises AnswerFailed: not the format, or an error inside a 200.
+        """
+        ...
+
+
+class Adaptor(Protocol):
+    """One provider. Stateless: everything that varies comes in as a value."""
+
+    name: str
+    dialects: tuple[str, ...]
+    """The dialects whose calls this provider can serve."""
+    default_base_url: str
+    key_variable: str
+    """The environment variable that the provider's own SDK reads its key from."""
+    base_url_variable: str
+
+    def request(self, call: Call, account: ProviderAccount, upstream_model: str | None) -> UpstreamRequest:
+        """Return what to send for this call; `upstream_model` is the provider's name of the model."""
+        ...
+
+    def answer(self, call: Call, account: ProviderAccount, upstream_model: str | None, max_event_bytes: int) -> Answer:
+        """Return a fresh reader for the 2xx answer of this call."""
+        ...
+
+    def failure(self, status: int, headers: Headers, body: bytes, state: BodyState) -> Failure:
+        """Say what an error answer means. Never raises, whatever the body holds."""
+        ...
+
+    def models_request(self, account: ProviderAccount) -> UpstreamRequest:
+        """Return the request that lists the provider's models."""
+        ...
+
+    def models(self, body: bytes) -> tuple[str, ...]:
+        """Return the names in the answer to `models_request`. Raises AnswerFailed."""
+        ...
+
+
+@attrs.frozen
+class ErrorReport:
+    """An error as a dialect is to tell it: our own failures and providers' ones in one shape.
+
+    `kind` is one of the words of the OpenAI error table (`timeout_error`, `rate_limit_error`, ...), `code` is stable and
+    for machines. `phase`, `limit_s` and `setting` name the clock that fired. `raw` is the provider's own error object,
+    which a client of the same wire gets unchanged.
+    """
+
+    status: int
+    kind: str
+    code: str | None
+    message: str
+    param: str | None = None
+    phase: str | None = None
+    limit_s: float | None = None
+    setting: str | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+    raw: bytes | None = attrs.field(default=None, repr=False)
+
+
+class Dialect(Protocol):
+    """How the clients of one format are told what is not content. Stateless."""
+
+    name: str
+    error_content_type: bytes
+
+    def error_body(self, report: ErrorReport) -> bytes:
+        """Return the body of an error answer."""
+        ...
+
+    def error_event(self, report: ErrorReport, events_sent: int) -> bytes:
+        """Return the in-band error event of a stream whose head has left; `events_sent` is for sequence numbers."""
+        ...
+
+    def keepalive(self, *, content_seen: bool) -> bytes:
+        """Return what keeps a silent stream's connection open without meaning anything to the client's SDK."""
+        ...
+
+    def models_body(self, names: tuple[str, ...], created: int) -> bytes:
+        """Return the answer to the model listing of this dialect."""
+        ...

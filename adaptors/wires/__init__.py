@@ -1,0 +1,1 @@
+"""One module for each provider format, both ways: bytes <-> meaning."""

@@ -31,6 +31,8 @@ class Answer(Protocol):
     usage: Usage | None
     stored_id: str | None
     """The id of the object that the answer made (`resp_...`), once it is known."""
+    sequence: int
+    """The sequence number that the stream's next event would carry, where the wire numbers its events; else 0."""
 
     def chunks(self, data: bytes) -> Iterator[bytes]:
         """Yield the client's bytes for these upstream bytes: whole events only, the rest is kept for the next call.
@@ -118,8 +120,8 @@ class Dialect(Protocol):
         """Return the body of an error answer."""
         ...
 
-    def error_event(self, report: ErrorReport, events_sent: int) -> bytes:
-        """Return the in-band error event of a stream whose head has left; `events_sent` is for sequence numbers."""
+    def error_event(self, report: ErrorReport, sequence: int) -> bytes:
+        """Return the in-band error event of a stream whose head has left; `sequence` is the answer's own."""
         ...
 
     def keepalive(self, *, content_seen: bool) -> bytes:

@@ -1,0 +1,18 @@
+"""What every test stands on: trio, a virtual clock unless the real one is asked for, and nothing left behind."""
+
+from __future__ import annotations
+
+import pytest
+import trio.testing
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "real_clock: runs on the real clock (a thread, a process or an SDK takes part)")
+
+
+@pytest.fixture
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
+    """Trio with a clock that jumps as soon as all tasks are blocked, or the real clock for tests marked so."""
+    if request.node.get_closest_marker("real_clock") is not None:
+        return "trio", {}
+    return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}

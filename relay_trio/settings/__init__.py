@@ -1,0 +1,1 @@
+"""What the operator says: from the environment and `relay.toml` to one frozen value."""

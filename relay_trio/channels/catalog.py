@@ -1,0 +1,66 @@
+"""The configuration as the relay uses it: one immutable snapshot, replaced as a whole by a reload.
+
+A request takes the snapshot of its start and keeps it to its end, so live requests go on as they began.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from adaptors.protocol import Adaptor
+from relay_trio.accounts.keys import KeyRing
+from relay_trio.channels.channel import Channel, channel_from
+from relay_trio.settings.model import Settings
+
+
+@attrs.frozen(eq=False)
+class Catalog:
+    """The channels, the client keys and the settings they came with."""
+
+    settings: Settings
+    channels: tuple[Channel, ...]
+    keys: KeyRing
+    _serving: dict[tuple[str | None, str, str], tuple[Channel, ...]] = attrs.field(factory=dict, repr=False)
+
+    def serving(self, model: str | None, group: str, dialect: str) -> tuple[Channel, ...]:
+        """Return the channels that serve this model to this group in this dialect; remembered, within a bound."""
+        asked = (model, group, dialect)
+        found = self._serving.get(asked)
+        if found is None:
+            found = tuple(channel for channel in self.channels if channel.serves(model, group, dialect))
+            if len(self._serving) < _MAX_REMEMBERED:
+                self._serving[asked] = found
+        return found
+
+    def channel(self, name: str) -> Channel | None:
+        """Return the channel of this name."""
+        return next((channel for channel in self.channels if channel.name == name), None)
+
+
+_MAX_REMEMBERED = 4096
+"""Model names come from clients: what is remembered of them is bounded."""
+
+
+def catalog_from(
+    settings: Settings, adaptors: Mapping[str, Adaptor], tls: ssl.SSLContext, extra: tuple[Channel, ...] = ()
+) -> Catalog:
+    """Build the snapshot; `extra` channels (the demo's) come after the configured ones."""
+    configured = tuple(channel_from(channel, settings, adaptors[channel.adaptor], tls) for channel in settings.channels)
+    return Catalog(settings, configured + extra, KeyRing(settings.keys))
+
+
+class CatalogHolder:
+    """The current snapshot. Requests read `current` once."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.current = catalog
+        self.on_change: list[Callable[[Catalog], None]] = []
+
+    def replace(self, catalog: Catalog) -> None:
+        """New requests see this one; live ones go on."""
+        self.current = catalog
+        for tell in self.on_change:
+            tell(catalog)

@@ -1,0 +1,133 @@
+"""The clocks: which phase a request is in, how long it may take, and what is said when it took longer.
+
+A limit is a cancel scope around the call, opened by whoever knows why the call is made. Where it fires, the error names
+the phase, the limit and the setting, so that the reader knows what to change.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import attrs
+import trio
+
+from relay_trio.errors import BodyTooSlow, LimitReached, Overloaded, RelayError
+
+
+@attrs.frozen
+class Limit:
+    """How long a phase may take, in seconds, and the setting that says so."""
+
+    seconds: float
+    setting: str
+
+    def shorter(self, other: Limit) -> Limit:
+        """Return the stricter of the two."""
+        return other if other.seconds < self.seconds else self
+
+
+@attrs.frozen
+class _Words:
+    code: str
+    sentence: str
+
+
+_NOTHING_SENT = " Nothing was sent to you; the provider may still bill it."
+
+_PHASES: dict[str, _Words] = {
+    "starting": _Words("request_timeout", "The request was not finished within {limit}."),
+    "queue": _Words("request_timeout", "No slot was free within {limit}."),
+    "body": _Words("request_body_timeout", "The request body did not arrive within {limit}."),
+    "connect": _Words("upstream_connect_timeout", "No connection to the provider was made within {limit}."),
+    "send": _Words("upstream_send_timeout", "The provider took no more of the request for {limit}."),
+    "headers": _Words("upstream_headers_timeout", "The provider sent no response headers within {limit}." + _NOTHING_SENT),
+    "first_event": _Words(
+        "upstream_first_event_timeout", "The provider sent headers, but no content within {limit}." + _NOTHING_SENT
+    ),
+    "answer": _Words("upstream_answer_timeout", "The provider did not finish its answer within {limit}."),
+    "stream": _Words("upstream_stream_timeout", "The answer was not finished within {limit}; what you have is a part of it."),
+    "idle": _Words("upstream_idle_timeout", "The provider fell silent in the middle of its answer for {limit}."),
+    "error_body": _Words("upstream_error_body_timeout", "The provider's error answer was not finished within {limit}."),
+    "client_write": _Words("client_write_timeout", "The client took no more of the answer for {limit}."),
+}  # fmt: skip
+"""The listed texts of the clocks, by phase."""
+
+PHASE_NAMES = tuple(_PHASES)
+
+
+def limit_reached(phase: str, limit: Limit) -> RelayError:
+    """Return the error of a clock that fired in this phase."""
+    words = _PHASES[phase]
+    message = words.sentence.format(limit=f"{limit.seconds:g} s (limit {limit.setting})")
+    if phase == "body":
+        return BodyTooSlow(message, phase=phase)
+    if phase == "queue":
+        return Overloaded(message, phase=phase, code="queue_timeout", retry_after=limit.seconds)
+    return LimitReached(message, code=words.code, phase=phase, limit_s=limit.seconds, setting=limit.setting)
+
+
+class PhaseClock:
+    """The phases of one request: which one it is in, and how long each took (seconds, on trio's clock)."""
+
+    __slots__ = ("_since", "current", "spent")
+
+    def __init__(self, now: float) -> None:
+        self.current = "starting"
+        self.spent: dict[str, float] = {}
+        self._since = now
+
+    def enter(self, phase: str) -> None:
+        """The request is in this phase from now on."""
+        now = trio.current_time()
+        self.spent[self.current] = self.spent.get(self.current, 0.0) + now - self._since
+        self.current = phase
+        self._since = now
+
+    def limited(self, phase: str, limit: Limit) -> LimitedPhase:
+        """Return a context manager: the block is this phase and is cancelled at the limit."""
+        self.enter(phase)
+        return LimitedPhase(phase, limit)
+
+    def milliseconds(self, phase: str) -> float | None:
+        """Return how long a phase took, if the request was in it."""
+        spent = self.spent.get(phase)
+        return None if spent is None else round(spent * 1000, 3)
+
+
+class LimitedPhase:
+    """A cancel scope that says what it stood for: raises LimitReached (or its kin) when its own deadline fired.
+
+    An outer cancellation passes through untouched.
+    """
+
+    __slots__ = ("_limit", "_phase", "_scope")
+
+    def __init__(self, phase: str, limit: Limit) -> None:
+        self._phase = phase
+        self._limit = limit
+        self._scope = trio.CancelScope(deadline=trio.current_time() + limit.seconds)
+
+    def __enter__(self) -> Self:
+        self._scope.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        swallowed = self._scope.__exit__(kind, error, traceback)
+        if self._scope.cancelled_caught:
+            raise limit_reached(self._phase, self._limit) from None
+        return swallowed
+
+    def progress(self) -> None:
+        """The clock starts again: something moved."""
+        self._scope.deadline = trio.current_time() + self._limit.seconds
+
+    def extend(self, seconds: float) -> None:
+        """Allow so much more."""
+        self._scope.deadline += seconds
+
+    def lift(self) -> None:
+        """Take the limit away: what it waited for has come."""
+        self._scope.deadline = float("inf")

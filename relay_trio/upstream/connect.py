@@ -1,0 +1,131 @@
+"""Making a connection: addresses, the proxy's tunnel, the TLS handshake; all of it under the connect clock.
+
+Each step that fails says which step it was; the phase is `connect` for all of them, because the operator's answer to each
+is the same clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+
+import trio
+
+from relay_trio.errors import UpstreamFailed
+from relay_trio.sockets import Hub, HubSocket, TlsHubSocket
+from relay_trio.upstream.target import Origin, Proxy, Route
+
+_MAX_TUNNEL_HEAD = 16 * 1024
+
+
+async def open_connection(hub: Hub, origin: Origin, route: Route) -> HubSocket:
+    """Return a connected socket to the origin, through the route's proxy, with TLS where the origin wants it.
+
+    Raises UpstreamFailed (code `upstream_connect_failed`). Cancelled at any point, it leaves nothing open.
+    """
+    peer = route.proxy.origin if route.proxy is not None else origin
+    raw = await _tcp(peer)
+    sock: HubSocket | None = None
+    try:
+        if route.proxy is not None and origin.secure:
+            sock = hub.attach(raw)
+            await _tunnel(sock, origin, route.proxy)
+            raw = _released(hub, sock)
+            sock = None
+        if origin.secure:
+            with _step("The TLS handshake with the provider failed"):
+                raw = route.tls.wrap_socket(raw, server_hostname=origin.host, do_handshake_on_connect=False)
+            sock = hub.attach(raw)
+            assert isinstance(sock, TlsHubSocket)
+            with _step("The TLS handshake with the provider failed"):
+                await sock.handshake()
+            return sock
+        return hub.attach(raw)
+    except BaseException:
+        if sock is not None:
+            sock.close()
+        raw.close()
+        raise
+
+
+async def _tcp(peer: Origin) -> socket.socket:
+    """Try the peer's addresses as RFC 8305 has it (trio does) and return the winner."""
+    with _step("The provider could not be reached"):
+        stream = await trio.open_tcp_stream(peer.host, peer.port)
+    raw = socket.socket(fileno=stream.socket.detach())
+    try:
+        raw.setblocking(False)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        raw.close()
+        raise
+    return raw
+
+
+def _released(hub: Hub, sock: HubSocket) -> socket.socket:
+    """Take a socket out of the hub again, open: TLS is laid over it next."""
+    raw = sock.raw
+    hub.remove(sock)
+    sock.fd = -1
+    return raw
+
+
+async def _tunnel(sock: HubSocket, origin: Origin, proxy: Proxy) -> None:
+    """Ask the proxy for a tunnel (RFC 9110, 9.3.6) and read its answer, no byte further."""
+    request = b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n" % (origin.host_and_port, origin.host_and_port)
+    if proxy.authorization is not None:
+        request += b"proxy-authorization: %b\r\n" % proxy.authorization
+    with _step("The proxy broke off"):
+        sock.send_now(request + b"\r\n")
+        head = await _read_tunnel_head(sock)
+    status = head.split(b" ", 2)[1:2]
+    if status != [b"200"]:
+        said = status[0].decode("latin-1")[:3] if status else "no HTTP status"
+        raise UpstreamFailed(
+            f"The proxy on the way to the provider refused the tunnel ({said}).",
+            code="upstream_connect_failed",
+            phase="connect",
+        )
+
+
+async def _read_tunnel_head(sock: HubSocket) -> bytes:
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        if len(head) > _MAX_TUNNEL_HEAD:
+            raise OSError("the proxy's answer has no end")
+        byte = await sock.receive_some(1)  # what follows the head belongs to TLS
+        if not byte:
+            raise OSError("the proxy closed the connection")
+        head += byte
+    return head
+
+
+@contextlib.contextmanager
+def _step(failed: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        detail = _detail(error)
+        raise UpstreamFailed(
+            f"{failed}{f' ({detail})' if detail else ''}.", code="upstream_connect_failed", phase="connect"
+        ) from error
+
+
+def _detail(error: OSError) -> str:
+    """Name the cause in listed words: an exception's own text may hold addresses."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "its certificate was not accepted"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, ConnectionResetError):
+        return "connection reset"
+    if isinstance(error, socket.gaierror):
+        return "its name was not found"
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    if isinstance(cause, OSError) and cause is not error:
+        return _detail(cause)
+    return ""

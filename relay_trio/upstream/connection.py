@@ -1,0 +1,222 @@
+"""One HTTP/1.1 connection to a provider (RFC 9112), told in the order in which things happen on it.
+
+A connection serves one request at a time: `start`, `send_request`, `read_head`, `receive` until the end. It may serve
+another only if the answer was read to its end, nothing followed it, and both sides want to go on (`reusable`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httptools
+import trio
+
+from relay_trio.errors import AnswerBroken, UpstreamFailed
+from relay_trio.scopes.phase import Limit, LimitedPhase
+from relay_trio.sockets import HubSocket
+
+_MAX_HEAD_BYTES = 64 * 1024
+"""The largest answer head of the providers we know is under 8 KiB; nginx takes 8 KiB, node 16, curl 300."""
+_MAX_HEAD_FIELDS = 256
+_FIRST_FINAL_STATUS = 200
+_BODILESS = frozenset({204, 304})
+
+
+class UpstreamConnection:
+    """One connection and the answer that is being read from it. Owned by one task."""
+
+    __slots__ = (
+        "_bodiless", "_head_bytes", "_parser", "_parts", "_surplus", "_until_close", "answered", "ended", "headers",
+        "http_10", "idle_since", "reused", "sock", "status", "wants_keepalive",
+    )  # fmt: skip
+
+    def __init__(self, sock: HubSocket) -> None:
+        self.sock = sock
+        self.reused = False
+        self.idle_since = 0.0
+        self._parser: Any = None
+        self._surplus = False
+
+    def __repr__(self) -> str:
+        return f"<UpstreamConnection {self.sock!r} {'reused' if self.reused else 'new'}>"
+
+    # Starting a request
+
+    def start(self, *, bodiless_answer: bool) -> None:
+        """Make ready for a request and its answer. An answer to HEAD has no body, whatever its headers say."""
+        self._parser = httptools.HttpResponseParser(self)
+        self._parts: list[bytes] = []
+        self._head_bytes = 0
+        self._bodiless = bodiless_answer
+        self._until_close = True
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.http_10 = False
+        self.wants_keepalive = False
+        self.answered = False
+        """A byte of the answer has come: from here on the request is not repeated."""
+        self.ended = False
+
+    async def send(self, data: bytes, limit: Limit) -> bool:
+        """Write it all; return False if the provider answered before it took everything.
+
+        Raises UpstreamFailed, or LimitReached when a write makes no progress for the limit.
+        """
+        try:
+            sent = self.sock.send_now(data)
+            if sent == len(data):
+                return True
+            return await self._send_rest(memoryview(data)[sent:], limit)
+        except OSError as error:
+            if self.sock.readable or self.sock.hung_up:
+                return False  # it may have answered before it closed (RFC 9112, 9.5)
+            raise _broke("send", "while the request was sent") from error
+        except trio.ClosedResourceError as error:
+            raise _broke("send", "while the request was sent") from error
+
+    async def _send_rest(self, rest: memoryview, limit: Limit) -> bool:
+        with LimitedPhase("send", limit) as phase:
+            while rest:
+                await self.sock.wait_writable_or_readable()
+                if self.sock.readable and not self.sock.writable:
+                    return False
+                sent = self.sock.send_now(rest)
+                if sent:
+                    phase.progress()
+                    rest = rest[sent:]
+        return True
+
+    # Receiving the answer
+
+    async def read_head(self) -> None:
+        """Return when status and headers of the final answer are here; interim answers (1xx) are passed over.
+
+        Raises UpstreamFailed or AnswerBroken.
+        """
+        while not self.status:
+            await self._read_once("headers", "before it sent an answer")
+            if not self.status and self._head_bytes > _MAX_HEAD_BYTES:
+                raise AnswerBroken("The provider's answer has too large a head.", phase="headers")
+
+    async def receive(self) -> bytes:
+        """Return the next piece of the body, everything that one read gave; b"" at its proven end.
+
+        Raises UpstreamFailed when the connection broke before the end that the framing promised.
+        """
+        while not self._parts:
+            if self.ended:
+                return b""
+            await self._read_once("answer", "in the middle of its answer")
+        parts = self._parts
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        return data
+
+    async def _read_once(self, phase: str, when: str) -> None:
+        try:
+            data = await self.sock.receive_some()
+        except OSError as error:
+            raise _broke(phase, when) from error
+        except trio.ClosedResourceError as error:
+            raise _broke(phase, when) from error
+        if data:
+            self._feed(data, phase)
+        elif self.status >= _FIRST_FINAL_STATUS and self._until_close and not self.sock.truncated:
+            self.ended = True  # RFC 9112, 6.3: no length given, the connection's end is the body's
+        else:
+            raise _broke(phase, when)
+
+    def _feed(self, data: bytes, phase: str) -> None:
+        if not self.status:
+            self._head_bytes += len(data)
+        self.answered = True
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as error:
+            raise AnswerBroken("The provider switched protocols, which nobody asked for.", phase=phase) from error
+        except httptools.HttpParserError as error:
+            if isinstance(error.__context__, AnswerBroken):
+                raise error.__context__ from None
+            if self.ended:
+                self._surplus = True
+                return
+            raise AnswerBroken("The provider's answer is not valid HTTP.", phase=phase) from error
+
+    # What the parser tells (llhttp's callbacks, by httptools)
+
+    def on_message_begin(self) -> None:
+        """A second answer without a second request is surplus."""
+        if self.ended:
+            self._surplus = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header field; trailers are dropped, as nobody may rely on them (RFC 9110, 6.5.1)."""
+        if self.status or self.ended:
+            return
+        if len(self.headers) >= _MAX_HEAD_FIELDS:
+            raise AnswerBroken("The provider's answer has too many header fields.", phase="headers")
+        name = name.lower()
+        self.headers.append((name, value))
+        if name in {b"content-length", b"transfer-encoding"}:
+            self._until_close = False
+
+    def on_headers_complete(self) -> None:
+        """The head is here: an interim one is forgotten, a final one stands."""
+        if self.ended:
+            return
+        status = self._parser.get_status_code()
+        if status < _FIRST_FINAL_STATUS:
+            self.headers = []
+            self._until_close = True
+            return
+        self.status = status
+        self.http_10 = self._parser.get_http_version() == "1.0"
+        self.wants_keepalive = self._parser.should_keep_alive()
+        if self._bodiless or status in _BODILESS:
+            self.ended = True
+
+    def on_body(self, data: bytes) -> None:
+        """Keep a piece of the body; one read of the socket bounds how much."""
+        if not self.ended:
+            self._parts.append(data)
+
+    def on_message_complete(self) -> None:
+        """The framing says that the body is complete."""
+        if self.status >= _FIRST_FINAL_STATUS:
+            self.ended = True
+
+    # Once the connection is no longer required
+
+    @property
+    def reusable(self) -> bool:
+        """The answer was read to its end and both sides want to go on."""
+        return (
+            self.ended
+            and self.wants_keepalive
+            and not self._until_close_ended
+            and not self._bodiless
+            and not self._surplus
+            and not self._parts
+            and not self.sock.hung_up
+        )
+
+    @property
+    def _until_close_ended(self) -> bool:
+        return self._until_close and self.status not in _BODILESS
+
+    def went_quiet(self) -> bool:
+        """Nothing has arrived since the answer: neither an end nor bytes that nobody asked for."""
+        sock = self.sock
+        if sock.hung_up or sock.fd < 0:
+            return False
+        return not sock.readable or sock.holds_nothing()
+
+    def close(self) -> None:
+        """Close at once, without a checkpoint."""
+        self.sock.close()
+
+
+def _broke(phase: str, when: str) -> UpstreamFailed:
+    return UpstreamFailed(
+        f"The connection to the provider broke {when}.", code="upstream_connection_broke", phase=phase
+    )

@@ -1,0 +1,1 @@
+"""What the relay says about itself: one JSON line a request, one page of metrics."""

@@ -27,6 +27,7 @@ from __future__ import annotations
 import enum
 
 from adaptors.failure import Failure
+from adaptors.values import Headers
 
 
 class Ended(enum.StrEnum):
@@ -197,9 +198,10 @@ class UpstreamAnswered(RelayError):
 
     outcome = Ended.UPSTREAM_ERROR
 
-    def __init__(self, failure: Failure, *, phase: str = "headers") -> None:
+    def __init__(self, failure: Failure, *, headers: Headers = (), phase: str = "headers") -> None:
         super().__init__(failure.message, status=failure.status, retry_after=failure.retry_after, phase=phase)
         self.failure = failure
+        self.headers = headers
 
 
 class ScopeCancelled(RelayError):

@@ -27,6 +27,10 @@ class Limit:
         return other if other.seconds < self.seconds else self
 
 
+UNLIMITED = Limit(float("inf"), "none")
+"""For a phase whose own clock is off: the total alone bounds it."""
+
+
 @attrs.frozen
 class _Words:
     code: str
@@ -124,10 +128,28 @@ class LimitedPhase:
         """The clock starts again: something moved."""
         self._scope.deadline = trio.current_time() + self._limit.seconds
 
-    def extend(self, seconds: float) -> None:
-        """Allow so much more."""
-        self._scope.deadline += seconds
-
-    def lift(self) -> None:
-        """Take the limit away: what it waited for has come."""
+    def pause(self) -> None:
+        """The clock stands still: what is waited for now is not this phase's business."""
         self._scope.deadline = float("inf")
+
+    def turn_into(self, phase: str, limit: Limit) -> None:
+        """What was waited for has come: from now on the block is another phase, and its clock starts."""
+        self._phase = phase
+        self._limit = limit
+        self.progress()
+
+
+class LimitedWhole(LimitedPhase):
+    """A limit over several phases: where it fires, the error names the phase that the request was in then."""
+
+    __slots__ = ("_clock",)
+
+    def __init__(self, clock: PhaseClock, limit: Limit) -> None:
+        super().__init__(clock.current, limit)
+        self._clock = clock
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        self._phase = self._clock.current
+        return super().__exit__(kind, error, traceback)

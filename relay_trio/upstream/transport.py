@@ -2,9 +2,9 @@
 
     response = await transport.send(request, route)      # connect, send, wait for the head
     while data := await response.receive(): ...          # the body; b"" only at its proven end
-    response.close()                                     # in a finally: back to the pool, or closed
+    await response.aclose()                              # in a finally: back to the pool, or closed
 
-`close` is synchronous and may come at any moment, so a cancelled request leaves nothing behind: a connection whose answer
+That close has no checkpoint and may come at any moment, so a cancelled request leaves nothing behind: a connection whose answer
 was not read to its end is closed by closing its socket, never by reading on.
 """
 
@@ -50,8 +50,23 @@ class Response(Protocol):
         """Return the next piece of the body; b"" at its proven end. Raises UpstreamFailed."""
         ...
 
-    def close(self) -> None:
-        """Give the connection back or close it. Synchronous; may be called twice."""
+    async def aclose(self) -> None:
+        """Give the connection back or close it, even when cancelled. Never raises; may be called twice."""
+        ...
+
+
+class Sender(Protocol):
+    """What sends requests to providers: our transport, or httpx's behind the same interface."""
+
+    async def send(
+        self,
+        request: UpstreamRequest,
+        route: Route,
+        clock: PhaseClock,
+        headers: Limit | None = None,
+        upload: Upload | None = None,
+    ) -> Response:
+        """Send a request and return when the head of its answer is here. Raises UpstreamFailed, LimitReached."""
         ...
 
 
@@ -73,6 +88,10 @@ class UpstreamResponse:
         if self._connection is None:
             raise trio.ClosedResourceError("the response was closed")
         return await self._connection.receive()
+
+    async def aclose(self) -> None:
+        """Give the connection back or close it. No checkpoint, so nothing can come between."""
+        self.close()
 
     def close(self) -> None:
         """Give the connection back or close it."""

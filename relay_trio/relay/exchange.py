@@ -1,0 +1,326 @@
+"""The client's side of one request: its body comes in here, its answer goes out here, and so does every error.
+
+Two points of no return are the state of an exchange. *Head sent*: status and headers are final, later failures travel in
+band. *Content sent*: the first event with meaning has left, no other attempt may follow.
+
+Opening events of a stream are held until the first event with meaning, then head and events leave in one write; so a
+failed attempt can be followed by another one that the client never hears of. A stream that has been silent for long
+sends its head early, with what is held or with a keep-alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+import trio
+
+from adaptors.protocol import Dialect
+from adaptors.values import Header
+from relay_trio.errors import BodyTooLarge, Ended, LimitReached, RelayError
+from relay_trio.relay.admission import Reservation
+from relay_trio.relay.headers import value
+from relay_trio.relay.record import Record
+from relay_trio.relay.report import tell
+from relay_trio.scopes.phase import Limit
+from relay_trio.scopes.request_scope import RequestScope
+
+MAX_HELD_BYTES = 64 * 1024
+"""Opening events are small; what is more is content, whatever it says it is."""
+
+_BODY_BYTES_PER_SECOND = 128 * 1024
+"""Each so many bytes earn the client's body one more second: a slow line is no attack, a dripping one is."""
+
+_STREAM_HEADERS: list[Header] = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+@attrs.frozen(eq=False)
+class ClientRequest:
+    """A request as it came in, before its body. `query` is still as the client wrote it."""
+
+    method: str
+    path: str
+    raw_path: bytes
+    query: bytes
+    headers: list[Header]
+    client: str | None
+    receive: Receive
+    send: Send
+    on_disconnect: Callable[[Callable[[], None]], None]
+
+
+class Exchange:
+    """One request and its answer, seen from the client. Owned by the request's task; `keepalive` by one helper."""
+
+    __slots__ = (
+        "_answer_sequence", "_body_left", "_clean", "_extra_headers", "_held", "_held_size", "_keepalive_done", "_sending",
+         "content_sent", "dialect", "finished", "head_sent", "keepalive_after", "keepalive_interval",
+        "last_sent", "record", "request", "scope", "stream_headers", "streaming",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        request: ClientRequest,
+        scope: RequestScope,
+        dialect: Dialect,
+        record: Record,
+        extra_headers: list[Header],
+        clean: Callable[[str], str],
+        body: Limit,
+    ) -> None:
+        self.request = request
+        self.scope = scope
+        self.dialect = dialect
+        self.record = record
+        self.streaming = False
+        """The client asked for a stream of events, so it can be kept awake and told of errors in band."""
+        self.head_sent = False
+        self.content_sent = False
+        self.finished = False
+        self.stream_headers = _STREAM_HEADERS
+        self.last_sent = trio.current_time()
+        self.keepalive_after = self.keepalive_interval = float("inf")
+        self._extra_headers = extra_headers
+        self._clean = clean
+        self._body_left = body
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._sending = False
+        self._keepalive_done: trio.Event | None = None
+        self._answer_sequence: Callable[[], int] | None = None
+
+    # The body comes in
+
+    async def read_whole(self, max_bytes: int, reservation: Reservation) -> bytes:
+        """Return the whole body. Its size is bounded, and so is the time that the client may take.
+
+        Raises BodyTooLarge (413), BodyTooSlow (408), Overloaded (503: no room for it in memory); OSError when the
+        client broke off.
+        """
+        announced = self.announced_length()
+        if announced is not None:
+            if announced > max_bytes:
+                raise _too_large(max_bytes)
+            await reservation.grow(announced, self.scope.clock)
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            piece, more = await self._next_piece()
+            size += len(piece)
+            if size > max_bytes:
+                raise _too_large(max_bytes)
+            if size > reservation.held:
+                await reservation.grow(size - reservation.held, self.scope.clock)
+            pieces.append(piece)
+            if not more:
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def uploader(self, max_bytes: int) -> Callable[[], Awaitable[bytes]]:
+        """Return what gives a streamed body piece by piece; b"" is its end. Raises as `read_whole` does."""
+        size = 0
+        ended = False
+
+        async def next_piece() -> bytes:
+            nonlocal size, ended
+            while not ended:
+                piece, more = await self._next_piece()
+                ended = not more
+                size += len(piece)
+                if size > max_bytes:
+                    raise _too_large(max_bytes)
+                if piece:
+                    return piece
+            return b""
+
+        return next_piece
+
+    def announced_length(self) -> int | None:
+        """Return the Content-Length; the parser has seen to it that it is a number."""
+        length = value(self.request.headers, b"content-length")
+        return None if length is None else int(length)
+
+    async def _next_piece(self) -> tuple[bytes, bool]:
+        clock = self.scope.clock
+        before = clock.current
+        started = trio.current_time()
+        with clock.limited("body", self._body_left):
+            message = await self.request.receive()
+        if message["type"] == "http.disconnect":
+            raise trio.BrokenResourceError("the client broke off its body")
+        piece: bytes = message["body"]
+        self.scope.bytes_in += len(piece)
+        earned = len(piece) / _BODY_BYTES_PER_SECOND
+        spent = trio.current_time() - started
+        self._body_left = attrs.evolve(self._body_left, seconds=max(self._body_left.seconds - spent + earned, 0.001))
+        clock.enter(before)
+        return piece, message["more_body"]
+
+    # A whole answer goes out
+
+    async def answer(self, status: int, headers: list[Header], body: bytes) -> None:
+        """Send a whole answer in one write."""
+        self._take_head(status)
+        self.finished = True
+        await self._send_start(status, [*headers, (b"content-length", b"%d" % len(body))])
+        await self._send_body(body, more=False)
+
+    async def start_body(self, status: int, headers: list[Header]) -> None:
+        """Send the head of a body that is passed on piece by piece; it leaves with the first piece."""
+        self._take_head(status)
+        self.content_sent = True
+        await self._send_start(status, headers)
+
+    async def send_piece(self, data: bytes) -> None:
+        """Send a piece of such a body."""
+        await self._send_body(data, more=True)
+
+    async def finish(self, data: bytes = b"") -> None:
+        """Send the last piece, and the end that says the answer is complete."""
+        if not self.head_sent:
+            await self._start_stream()
+        self.finished = True
+        await self._send_body(data, more=False)
+
+    # A stream of events goes out
+
+    def follow(self, sequence: Callable[[], int]) -> None:
+        """A new answer is being read: an error event of this stream would carry its next sequence number."""
+        self._answer_sequence = sequence
+
+    def hold(self, data: bytes) -> bool:
+        """Keep opening events back; False, and not kept, when they are too many to be only that."""
+        if self._held_size + len(data) > MAX_HELD_BYTES:
+            return False
+        self._held.append(data)
+        self._held_size += len(data)
+        return True
+
+    def drop_held(self) -> None:
+        """The attempt that opened like this has failed: another one opens anew."""
+        self._held.clear()
+        self._held_size = 0
+
+    async def send_events(self, data: bytes) -> None:
+        """Send events with meaning: with them leave the head and what was held."""
+        if self._keepalive_done is not None:
+            await self._keepalive_done.wait()
+        await self._send_body(await self._opened(data), more=True)
+
+    async def finish_events(self, data: bytes) -> None:
+        """Send the last events and the end of the stream in one write."""
+        if self._keepalive_done is not None:
+            await self._keepalive_done.wait()
+        data = await self._opened(data)
+        self.finished = True
+        await self._send_body(data, more=False)
+
+    async def _opened(self, data: bytes) -> bytes:
+        """Return what is to be sent: the held events first. Head and held events are past their point of no return."""
+        if self._held:
+            data = b"".join(self._held) + data
+            self._held.clear()
+        self.content_sent = True
+        if not self.head_sent:
+            await self._start_stream()
+        return data
+
+    async def _start_stream(self) -> None:
+        self._take_head(200)
+        await self._send_start(200, self.stream_headers)
+
+    def set_stream_headers(self, headers: list[Header]) -> None:
+        """Let the stream's head carry the provider's headers, and what proxies between must know."""
+        ours = {name for name, _ in _STREAM_HEADERS}
+        self.stream_headers = [field for field in headers if field[0] not in ours] + _STREAM_HEADERS
+
+    # Keep-alive
+
+    def keepalive_due(self) -> float:
+        """Return when this stream will have been silent for too long; infinite when nothing is to be sent."""
+        if self.finished:
+            return float("inf")
+        return self.last_sent + (self.keepalive_interval if self.record.keepalives else self.keepalive_after)
+
+    async def keepalive(self) -> None:
+        """Keep the connection awake: what is held, or a keep-alive. Runs as a helper of the request; never raises."""
+        if self.finished or self._sending or self._keepalive_done is not None:
+            return
+        self._keepalive_done = trio.Event()
+        self.last_sent = trio.current_time()
+        self.record.keepalives += 1
+        try:
+            if not self.head_sent:
+                await self._start_stream()
+            if self._held:
+                data = b"".join(self._held)
+                self._held.clear()
+                self.content_sent = True
+            else:
+                data = self.dialect.keepalive(content_seen=self.content_sent)
+            await self._send_body(data, more=True)
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, LimitReached):
+            self.scope.cancel(Ended.CLIENT_DISCONNECTED)
+        finally:
+            self._keepalive_done.set()
+            self._keepalive_done = None
+
+    # Every error goes out here
+
+    async def fail(self, error: RelayError) -> None:
+        """Tell the client of an error as well as it can still be told. The one error door.
+
+        Before the head: an error answer. In a stream of events: the dialect's error event, then the end of the
+        connection, without the end of the stream. In any other body: only the end of the connection. Raises OSError
+        when the client is gone.
+        """
+        if self.finished:
+            return
+        told = tell(error, self.scope.id, self._clean)
+        if self._keepalive_done is not None:
+            await self._keepalive_done.wait()
+        if not self.head_sent:
+            body = self.dialect.error_body(told.report)
+            content_type = (b"content-type", self.dialect.error_content_type)
+            await self.answer(told.report.status, [content_type, *told.headers], body)
+        elif self.streaming:
+            sequence = self._answer_sequence() if self._answer_sequence is not None else 0
+            held = b"".join(self._held)
+            self._held.clear()
+            await self._send_body(held + self.dialect.error_event(told.report, sequence), more=True)
+        else:
+            await self._send_body(b"", more=True)
+
+    # The way to the server
+
+    def _take_head(self, status: int) -> None:
+        assert not self.head_sent, "a head is sent once"
+        self.head_sent = True
+        self.record.status = status
+
+    async def _send_start(self, status: int, headers: list[Header]) -> None:
+        id_header = (b"x-request-id", self.scope.id.encode("ascii"))
+        await self.request.send(
+            {"type": "http.response.start", "status": status, "headers": [*headers, id_header, *self._extra_headers]}
+        )
+
+    async def _send_body(self, data: bytes, *, more: bool) -> None:
+        self._sending = True
+        try:
+            await self.request.send({"type": "http.response.body", "body": data, "more_body": more})
+        finally:
+            self._sending = False
+        self.last_sent = trio.current_time()
+        self.scope.bytes_out += len(data)
+        self.record.chunks_out += 1
+
+
+def _too_large(max_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The request body is over the limit of {max_bytes} bytes.")

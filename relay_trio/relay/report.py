@@ -1,0 +1,135 @@
+"""From a failure to what a client is told: the one place where our errors take the shape that dialects write.
+
+Our own failures speak listed texts only. A provider's message passes, cleaned of our keys. The cause is for the log.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from adaptors.failure import AnswerFailed, Failure, FailureKind
+from adaptors.protocol import ErrorReport
+from adaptors.values import Header
+from relay_trio.errors import Ended, LimitReached, MethodNotAllowed, RelayError, ScopeCancelled, UpstreamAnswered
+from relay_trio.relay.headers import advice, value
+from relay_trio.scopes.phase import limit_reached
+from relay_trio.scopes.request_scope import RequestScope
+
+MAX_OWN_RETRY_AFTER_S = 60.0
+"""The SDKs sleep as told; ours is never longer than they bear."""
+
+CLIENT_LEFT_STATUS = 499
+"""nginx's number for a client that left: in the log only, nobody is there to read it."""
+
+_TYPES: dict[FailureKind, str] = {
+    FailureKind.BAD_REQUEST: "invalid_request_error",
+    FailureKind.UNAUTHORIZED: "api_error",
+    FailureKind.FORBIDDEN: "permission_error",
+    FailureKind.NOT_FOUND: "not_found_error",
+    FailureKind.TIMEOUT: "timeout_error",
+    FailureKind.CONFLICT: "conflict_error",
+    FailureKind.TOO_LARGE: "request_too_large",
+    FailureKind.RATE_LIMITED: "rate_limit_error",
+    FailureKind.QUOTA_EXHAUSTED: "insufficient_quota",
+    FailureKind.OVERLOADED: "overloaded_error",
+    FailureKind.SERVER_ERROR: "api_error",
+    FailureKind.BROKEN_ANSWER: "api_error",
+}
+
+_CANCELLED: dict[Ended, tuple[str, int, str]] = {
+    Ended.CLIENT_DISCONNECTED: ("The client left before its answer was complete.", CLIENT_LEFT_STATUS, "client_left"),
+    Ended.CANCELLED_BY_OPERATOR: ("An operator of the relay ended this request.", 503, "cancelled_by_operator"),
+    Ended.DRAINED: ("The relay is going down and could wait no longer for this answer.", 503, "relay_drained"),
+}
+
+
+def explain(error: BaseException, scope: RequestScope) -> RelayError:
+    """Return what a failure was, whatever was raised: the reason of a cancellation, the clock behind a deadline."""
+    if isinstance(error, RelayError):
+        return error
+    if isinstance(error, AnswerFailed):
+        return UpstreamAnswered(error.failure, phase=scope.clock.current)
+    if scope.cancelled_for is not None:
+        return _cancelled(scope.cancelled_for)
+    if isinstance(error, trio.Cancelled):
+        if scope.time_left <= 0:
+            return limit_reached(scope.clock.current, scope.total)
+        return _cancelled(Ended.DRAINED)
+    if isinstance(error, OSError | trio.BrokenResourceError | trio.ClosedResourceError):
+        return _cancelled(Ended.CLIENT_DISCONNECTED)  # the upstream's side translates its own
+    return RelayError("The relay itself failed; its log says how, under this request's id.")
+
+
+def _cancelled(reason: Ended) -> ScopeCancelled:
+    message, status, code = _CANCELLED[reason]
+    return ScopeCancelled(message, outcome=reason, status=status, code=code)
+
+
+@attrs.frozen
+class Told:
+    """What a client is told: the report for its dialect, and the headers beside it."""
+
+    report: ErrorReport
+    headers: list[Header]
+
+
+def tell(error: RelayError, request_id: str, clean: Callable[[str], str]) -> Told:
+    """Return what the client is told of an error. `clean` takes our keys out of a provider's words."""
+    if isinstance(error, UpstreamAnswered):
+        return _tell_upstream(error, request_id, clean)
+    headers: list[Header] = []
+    retry_after = error.retry_after
+    if retry_after is not None:
+        retry_after = max(1.0, min(retry_after, MAX_OWN_RETRY_AFTER_S))
+        headers.append((b"retry-after", b"%d" % round(retry_after)))
+    limit = error if isinstance(error, LimitReached) else None
+    if limit is not None:
+        headers.append((b"x-should-retry", b"false"))  # else the SDKs ask three times for a whole deadline
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allow.encode("ascii")))
+    report = ErrorReport(
+        status=error.status,
+        kind=error.type,
+        code=error.code,
+        message=error.message,
+        param=error.param,
+        phase=error.phase,
+        limit_s=limit.limit_s if limit else None,
+        setting=limit.setting if limit else None,
+        request_id=request_id,
+        retry_after=retry_after,
+    )
+    return Told(report, headers)
+
+
+def _tell_upstream(error: UpstreamAnswered, request_id: str, clean: Callable[[str], str]) -> Told:
+    failure = error.failure
+    if failure.kind is FailureKind.UNAUTHORIZED:
+        failure = _OUR_KEY_REFUSED
+    report = ErrorReport(
+        status=failure.status,
+        kind=failure.type or _TYPES[failure.kind],
+        code=failure.code,
+        message=clean(failure.message),
+        param=failure.param,
+        request_id=request_id,
+        retry_after=failure.retry_after,
+        raw=None if failure.raw is None else clean(failure.raw.decode("utf-8", "replace")).encode(),
+    )
+    headers = advice(error.headers)
+    if failure.retry_after is not None and value(headers, b"retry-after") is None:
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(failure.retry_after))))  # it stood in the body
+    return Told(report, headers)
+
+
+_OUR_KEY_REFUSED = Failure(
+    kind=FailureKind.SERVER_ERROR,
+    status=502,
+    message="The provider did not accept the relay's own key. Your key is right; the relay's operator has to act.",
+    type="api_error",
+    code="channel_unauthorized",
+)

@@ -1,0 +1,79 @@
+"""What every request of a process uses: long-lived objects, built once, handed down as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import attrs
+
+from relay_trio.channels.catalog import CatalogHolder
+from relay_trio.channels.channel import Channel
+from relay_trio.channels.health import Health
+from relay_trio.relay.admission import Admission, BufferBudget
+from relay_trio.relay.affinity import Affinity
+from relay_trio.relay.pacemaker import Pacemaker
+from relay_trio.relay.record import Record
+from relay_trio.scopes.balance import Balance
+from relay_trio.scopes.nursery import NurseryRegistry
+from relay_trio.upstream.transport import Sender, Transport
+
+
+class Log(Protocol):
+    """structlog's filtering bound logger, as far as it is used."""
+
+    def debug(self, event: str, **fields: object) -> object: ...
+    def info(self, event: str, **fields: object) -> object: ...
+    def warning(self, event: str, **fields: object) -> object: ...
+    def error(self, event: str, **fields: object) -> object: ...
+    def exception(self, event: str, **fields: object) -> object: ...
+
+
+class Meter(Protocol):
+    """Counts what requests did."""
+
+    def request_finished(self, record: Record) -> None:
+        """A request is over."""
+        ...
+
+    def attempt_finished(self, channel: str, result: str) -> None:
+        """An attempt is over: `ok`, or the code of its failure."""
+        ...
+
+
+@attrs.define
+class Drain:
+    """Whether the process is going down, and what became of its live requests."""
+
+    draining: bool = False
+    finished: int = 0
+    cut: int = 0
+
+
+@attrs.frozen(eq=False)
+class RelayServices:
+    """What requests use. `senders` holds the channels that use httpx's own transport, by channel name."""
+
+    registry: NurseryRegistry
+    balance: Balance
+    catalog: CatalogHolder
+    health: Health
+    transport: Transport
+    senders: Mapping[str, Sender]
+    admission: Admission
+    budget: BufferBudget
+    pacemaker: Pacemaker
+    affinity: Affinity
+    drain: Drain
+    log: Log
+    meter: Meter
+    clean: Callable[[str], str]
+    """Takes our keys out of a provider's words."""
+    chance: Callable[[], float]
+    new_request_id: Callable[[], str]
+    utc_now: Callable[[], float]
+    """Seconds since the epoch: for keys that expire, never for a deadline."""
+
+    def sender(self, channel: Channel) -> Sender:
+        """Return what sends requests for this channel."""
+        return self.transport if channel.transport == "native" else self.senders[channel.name]

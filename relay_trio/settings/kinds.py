@@ -28,7 +28,7 @@ _SECRET_FILE_BYTES = 64 * 1024
 """A mounted secret is a line; whoever points at a disk image is told so before it is read."""
 
 
-class Unfit(ValueError):  # noqa: N818 - it describes the value, and every use reads as a sentence
+class Unfit(ValueError):
     """What was written will not do.
 
     The text goes on from the value: `is no URL`, or stands alone after it: `no unlimited here`. `want` is an example
@@ -39,6 +39,15 @@ class Unfit(ValueError):  # noqa: N818 - it describes the value, and every use r
         super().__init__(why)
         self.why = why
         self.want = want
+
+    @property
+    def reason(self) -> str:
+        """The whole of it."""
+        return f"{self.why}; want e.g. {self.want}" if self.want else self.why
+
+
+class NotAllowed(Unfit):
+    """The value is none of those that the kind lists as allowed: the loader adds them, and the default."""
 
 
 @attrs.frozen
@@ -98,9 +107,9 @@ def seconds(low: float, high: float, *, zero: str = "no unlimited here") -> Scal
     def read(raw: object, _around: Around) -> float:
         value = seconds_of(raw) if isinstance(raw, str) else _number(raw)
         if value is None:
-            raise Unfit('is no duration (want 90, "90s", "15m" or "1h30m")')
+            raise NotAllowed('is no duration (want 90, "90s", "15m" or "1h30m")')
         if value == 0 and low > 0:
-            raise Unfit(zero)
+            raise NotAllowed(zero)
         return _within(value, low, high)
 
     return Scalar(read, f"{show_seconds(low)}..{show_seconds(high)}", show_seconds)
@@ -112,7 +121,7 @@ def size(low: int, high: int) -> Scalar[int]:
     def read(raw: object, _around: Around) -> int:
         value = bytes_of(raw) if isinstance(raw, str) else _integer(raw)
         if value is None:
-            raise Unfit('is no size (want 1048576, "64MiB" or "500MB")')
+            raise NotAllowed('is no size (want 1048576, "64MiB" or "500MB")')
         return _within(value, low, high)
 
     return Scalar(read, f"{show_bytes(low)}..{show_bytes(high)}", show_bytes)
@@ -124,7 +133,7 @@ def count(low: int, high: int) -> Scalar[int]:
     def read(raw: object, _around: Around) -> int:
         value = _whole(raw)
         if value is None:
-            raise Unfit("is no whole number")
+            raise NotAllowed("is no whole number")
         return _within(value, low, high)
 
     return Scalar(read, f"{low}..{high}")
@@ -172,7 +181,7 @@ Measure = TypeVar("Measure", int, float)
 
 def _within(value: Measure, low: float, high: float) -> Measure:
     if not low <= value <= high:
-        raise Unfit("is out of range")
+        raise NotAllowed("is out of range")
     return value
 
 
@@ -181,7 +190,7 @@ def _within(value: Measure, low: float, high: float) -> Measure:
 
 def _text(raw: object) -> str:
     if not isinstance(raw, str):
-        raise Unfit("is no text: want it in quotes")
+        raise Unfit("is no text (which stands in quotes)")
     return raw
 
 
@@ -192,7 +201,7 @@ def switch() -> Scalar[bool]:
     def read(raw: object, _around: Around) -> bool:
         value = raw if isinstance(raw, bool) else words.get(raw.lower()) if isinstance(raw, str) else None
         if value is None:
-            raise Unfit("is neither true nor false")
+            raise NotAllowed("is neither true nor false")
         return value
 
     return Scalar(read, "true or false", lambda value: str(value).lower())
@@ -203,7 +212,7 @@ def choice(*words: str) -> Scalar[str]:
 
     def read(raw: object, _around: Around) -> str:
         if raw not in words:
-            raise Unfit("is none of the words")
+            raise NotAllowed("is none of the words")
         return str(raw)
 
     return Scalar(read, ", ".join(words))
@@ -214,9 +223,9 @@ def pattern(expression: str, described: str, example: str) -> Scalar[str]:
     compiled = re.compile(expression)
 
     def read(raw: object, _around: Around) -> str:
-        if not compiled.fullmatch(_text(raw)):
+        if not isinstance(raw, str) or not compiled.fullmatch(raw):
             raise Unfit(f"is no {described}", f'"{example}"')
-        return str(raw)
+        return raw
 
     return Scalar(read, described)
 

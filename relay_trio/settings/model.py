@@ -9,7 +9,6 @@ from __future__ import annotations
 
 # `setting` returns an attrs field, which is made once for the class and never a shared default value.
 # ruff: noqa: RUF009
-
 import datetime as dt
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ import attrs
 from relay_trio.settings import kinds
 from relay_trio.settings.kinds import Kind, ListOf, MapOf, Network, count, or_off, seconds, size
 from relay_trio.settings.secret import Secret
+from relay_trio.settings.units import GIB, KIB, MIB
 
 T = TypeVar("T")
 
@@ -29,10 +29,6 @@ CLEANUP_S: Final = 5.0
 
 DAY_S: Final = 86400
 """The longest limit that may be set, in seconds: what waits longer is not waiting for an answer."""
-
-KIB: Final = 1024
-MIB: Final = 1024 * KIB
-GIB: Final = 1024 * MIB
 
 _ABOUT = "relay_trio.settings"
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _PLAIN = re.compile(r"[+-]?\d+(?:\.\d+)?")
@@ -11,7 +16,7 @@ _IN_SECONDS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 
 _SIZE = re.compile(rf"{_NUMBER} ?([kmg]?i?b)", re.IGNORECASE)
 _IN_BYTES = {
-    "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30,
+    "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": KIB, "mib": MIB, "gib": GIB,
 }  # fmt: skip
 
 

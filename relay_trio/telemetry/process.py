@@ -20,6 +20,9 @@ import attrs
 MIB = 1024 * 1024
 
 _PROC_FD = Path("/proc/self/fd")
+_LISTINGS = ("/proc/self/fd", "/dev/fd")
+"""Linux; macOS and the BSDs."""
+
 _STATM = Path("/proc/self/statm")
 _LIMITS_TO_TRY = (1_048_576, 65_536, 10_240)
 """Where the hard limit says "unlimited", the kernel still has one: macOS refuses more than kern.maxfilesperproc."""
@@ -121,7 +124,7 @@ def _peak_resident_mb() -> float | None:
 
 
 def _count_open() -> int | None:
-    for directory in ("/proc/self/fd", "/dev/fd"):
+    for directory in _LISTINGS:
         with contextlib.suppress(OSError):
             return len(os.listdir(directory)) - 1  # noqa: PTH208 - the names are all that is wanted
     return None

@@ -27,10 +27,10 @@ FREE_TEXT_FIELDS = ("message", "why", "url", "detail", "exception", "stack", "ca
 KNOWN_EVENTS = frozenset({"request_finished", "attempt_failed"})
 """Events whose fields are all values of ours but for those above."""
 
-_KEY = r"(?=[^\s'\"&,;]{0,256}\d)[\w\-.~+/=%]{8,}"  # with a digit in it: "Bearer authentication" is prose
+_KEY = r"(?=[^\s'\"&,;]{0,256}(?:\d|[a-z][A-Z]))[\w\-.~+/=%]{8,}"  # not plain letters: "Bearer authentication" is prose
 _SHAPES: Sequence[tuple[re.Pattern[str], str]] = (
-    (re.compile(rf"(?i)\b(bearer|basic)(\s+){_KEY}"), rf"\1\2{REDACTED}"),
-    (re.compile(rf"(?i)(api[-_ ]?key['\"]?\s{{0,8}}[:=]\s{{0,8}}['\"]?){_KEY}"), rf"\1{REDACTED}"),
+    (re.compile(rf"\b((?i:bearer|basic))(\s+){_KEY}"), rf"\1\2{REDACTED}"),
+    (re.compile(rf"((?i:api[-_ ]?key)['\"]?\s{{0,8}}[:=]\s{{0,8}}['\"]?){_KEY}"), rf"\1{REDACTED}"),
     (re.compile(r"(?i)([?&](?:api[-_]?)?key=)[^&\s'\"]+"), rf"\1{REDACTED}"),
     (re.compile(r"\b(?:sk|xai|gsk|pplx|fw|csk|tgp|hf)[-_][\w\-]{16,}"), REDACTED),
     (re.compile(r"\bAIza[\w\-]{30,}"), REDACTED),

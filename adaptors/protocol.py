@@ -59,16 +59,36 @@ class Answer(Protocol):
 class Adaptor(Protocol):
     """One provider. Stateless: everything that varies comes in as a value."""
 
-    name: str
-    dialects: tuple[str, ...]
-    """The dialects whose calls this provider can serve."""
-    default_base_url: str
-    key_variable: str
-    """The environment variable that the provider's own SDK reads its key from."""
-    base_url_variable: str
+    @property
+    def name(self) -> str:
+        """The name that channels call it by."""
+        ...
+
+    @property
+    def dialects(self) -> tuple[str, ...]:
+        """The dialects whose calls this provider can serve."""
+        ...
+
+    @property
+    def default_base_url(self) -> str:
+        """Its public address, with the version where its own documents have it so."""
+        ...
+
+    @property
+    def key_variable(self) -> str:
+        """The environment variable that the provider's own SDK reads its key from; empty if there is none."""
+        ...
+
+    @property
+    def base_url_variable(self) -> str:
+        """The environment variable that the provider's own SDK reads its address from; empty if there is none."""
+        ...
 
     def request(self, call: Call, account: ProviderAccount, upstream_model: str | None) -> UpstreamRequest:
-        """Return what to send for this call; `upstream_model` is the provider's name of the model."""
+        """Return what to send for this call; `upstream_model` is the provider's name of the model.
+
+        Raises bodies.BadBody: the model must be renamed and the body leaves open where.
+        """
         ...
 
     def answer(self, call: Call, account: ProviderAccount, upstream_model: str | None, max_event_bytes: int) -> Answer:

@@ -29,6 +29,9 @@ class BodyKind(enum.Enum):
     """A form that names the model somewhere, maybe last: read whole, can be sent again."""
     UPLOAD = "upload"
     """Streamed up with back-pressure, one attempt, on a new connection."""
+    BY_TYPE = "by_type"
+    """JSON is read whole, everything else streams up: paths that are known only by their family. An endpoint may say
+    this; for a request `endpoints.body_kind` says which of the others it is."""
 
 
 @attrs.frozen

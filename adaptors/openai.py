@@ -1,0 +1,149 @@
+"""OpenAI, and every provider that speaks as OpenAI does: a row of facts and one adaptor that is driven by it.
+
+A request goes up as the client sent it: its own path, query, headers and body. What changes is the address, the key, the
+name of the model where the channel maps it, and, where the channel says `ask_usage`, the wish for a usage chunk.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from adaptors.bodies import BadBody, rename_model
+from adaptors.endpoints import wire_of
+from adaptors.failure import AnswerFailed, BodyState, Failure
+from adaptors.jsonbytes import Json, NotJSON, decoded, encoded, with_member
+from adaptors.protocol import Answer
+from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequest
+from adaptors.wires.openai_chat import ChatAnswer
+from adaptors.wires.openai_errors import broken_answer, read_failure
+from adaptors.wires.openai_json import JSONAnswer, PassedOn
+
+CHAT: Final = "openai_chat"
+RESPONSES: Final = "openai_responses"
+
+
+@attrs.frozen
+class OpenAICompatible:
+    """One provider of the OpenAI API. A row of the table in `compatible.py`.
+
+    `base_url` includes the version. The variables are those that the provider's own SDK or documentation names; empty
+    where it names none. `models_path` lists the models.
+    """
+
+    name: str
+    default_base_url: str
+    key_variable: str
+    base_url_variable: str = ""
+    dialects: tuple[str, ...] = (CHAT,)
+    models_path: str = "/models"
+
+    # What goes up.
+
+    def request(self, call: Call, account: ProviderAccount, upstream_model: str | None) -> UpstreamRequest:
+        """Return the request as it came, addressed to the provider. Raises BadBody: a model that cannot be renamed."""
+        path = call.path.decode("latin-1")
+        query = "?" + call.query.decode("latin-1") if call.query else ""
+        return UpstreamRequest(
+            method=call.method,
+            url=account.base_url.rstrip("/") + path + query,
+            headers=_headers(call, account),
+            body=_body(call, account, upstream_model),
+        )
+
+    def models_request(self, account: ProviderAccount) -> UpstreamRequest:
+        """Return the request that lists the provider's models."""
+        url = account.base_url.rstrip("/") + self.models_path
+        headers = (_IDENTITY, (b"accept", b"application/json"), *_authorization(account))
+        return UpstreamRequest(b"GET", url, headers, None)
+
+    # What comes back.
+
+    def answer(self, call: Call, account: ProviderAccount, upstream_model: str | None, max_event_bytes: int) -> Answer:
+        """Return a fresh reader for the 2xx answer of this call."""
+        model = call.model if upstream_model not in {None, call.model} else None
+        wire = wire_of(call.endpoint, stream=call.stream)
+        if wire == "openai_chat":
+            hides_usage = _asks_usage(call, account)
+            return ChatAnswer(call, model=model, hides_usage=hides_usage, max_event_bytes=max_event_bytes)
+        return JSONAnswer(model) if wire == "openai_json" else PassedOn()
+
+    def failure(self, status: int, headers: Headers, body: bytes, state: BodyState) -> Failure:
+        """Say what an error answer means. Never raises, whatever the body holds."""
+        return read_failure(status, headers, body, state)
+
+    def models(self, body: bytes) -> tuple[str, ...]:
+        """Return the names of the models in a listing. Raises AnswerFailed."""
+        try:
+            listing = decoded(body)
+        except NotJSON as error:
+            raise AnswerFailed(broken_answer("The provider's list of models is not JSON.")) from error
+        models = listing.get("data", listing.get("models")) if isinstance(listing, dict) else listing
+        if not isinstance(models, list):
+            raise AnswerFailed(broken_answer("The provider's list of models is no list."))
+        return tuple(name for model in models if (name := _model_name(model)))
+
+
+_IDENTITY: Final[Header] = (b"accept-encoding", b"identity")
+
+# Set on a channel, these say whose account pays (https://platform.openai.com/docs/api-reference/authentication); else
+# what the client says passes.
+_PAYERS: Final = (("organization", b"openai-organization"), ("project", b"openai-project"))
+
+
+def _headers(call: Call, account: ProviderAccount) -> Headers:
+    """Return the client's headers with our key; an answer that a wire reads is asked for without compression."""
+    ours = _payers(account) + _authorization(account)
+    if call.endpoint.wire is not None:
+        ours = (_IDENTITY, *ours)
+    replaced = {name for name, _ in ours}
+    if call.body is not None:
+        replaced.add(b"content-length")  # the transport says the length of a body that is here: it may have changed
+    return tuple(header for header in call.headers if header[0] not in replaced) + ours
+
+
+def _authorization(account: ProviderAccount) -> Headers:
+    """Return the key, if the channel has one: servers on one's own machine want none."""
+    return ((b"authorization", b"Bearer " + account.key.encode()),) if account.key else ()
+
+
+def _payers(account: ProviderAccount) -> Headers:
+    options = account.options
+    return tuple((header, options[name].encode()) for name, header in _PAYERS if name in options)
+
+
+def _body(call: Call, account: ProviderAccount, upstream_model: str | None) -> bytes | None:
+    body = call.body
+    if body is None:
+        return None
+    if call.model is not None and upstream_model is not None and upstream_model != call.model:
+        body = rename_model(body, _content_type(call), upstream_model)
+    return _with_usage_asked(body) if _asks_usage(call, account) else body
+
+
+def _content_type(call: Call) -> bytes:
+    return next((value for name, value in call.headers if name == b"content-type"), b"")
+
+
+def _asks_usage(call: Call, account: ProviderAccount) -> bool:
+    """Whether the relay asks for the usage chunk where the client did not."""
+    return account.ask_usage and call.stream and not call.include_usage and call.endpoint.wire == CHAT
+
+
+def _with_usage_asked(body: bytes) -> bytes:
+    options: Json = decoded(body).get("stream_options")
+    asked = {**options, "include_usage": True} if isinstance(options, dict) else {"include_usage": True}
+    try:
+        return with_member(body, "stream_options", encoded(asked))
+    except NotJSON as error:
+        raise BadBody(f"The options of this request body cannot be told for certain: {error}.") from error
+
+
+def _model_name(model: Json) -> str | None:
+    """Return the name: `id` by the book, `name` where a server lists in a way of its own."""
+    if isinstance(model, str):
+        return model or None
+    if not isinstance(model, dict):
+        return None
+    return next((value for key in ("id", "name") if isinstance(value := model.get(key), str) and value), None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import trio.testing
 
+from relay_trio.testing.fixtures import nothing_left_open  # noqa: F401 - a fixture for every test that asks for it
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "real_clock: runs on the real clock (a thread, a process or an SDK takes part)")

@@ -35,6 +35,9 @@ MAX_EVENT_BYTES = 64 * 1024 * 1024
 
 MAX_INTERIM_HEADS = 100
 
+INTERIM = frozenset(range(100, 200)) - {101}
+"""101 is an answer: the connection speaks something else from there on (RFC 9110 section 15.2.2)."""
+
 
 @attrs.frozen
 class Response:
@@ -131,10 +134,10 @@ class FakeClient:
         await self.link.send(data)
 
     async def send_slowly(self, data: bytes, interval_s: float, step: int = 1) -> None:
-        """Send `step` bytes, wait, and so on. Raises PeerGone as soon as the server leaves."""
+        """Send `step` bytes, wait, and so on. Raises PeerGone once the server has left."""
         for at in range(0, len(data), step):
             await self.link.send(data[at : at + step])
-            await self.link.pause(interval_s)
+            await trio.sleep(interval_s)
 
     async def request(
         self, method: str, path: str, headers: Iterable[tuple[str, str]] = (), body: bytes | None = None
@@ -159,12 +162,21 @@ class FakeClient:
     async def read_head(self) -> ResponseHead:
         """Return the next final head. Raises PeerGone, Malformed."""
         interim: list[int] = []
-        while 100 <= (head := parse_response_head(await read_head(self.link))).status < 200 and head.status != 101:
+        while (head := await self.take_head()).status in INTERIM:
             interim.append(head.status)
             if len(interim) > MAX_INTERIM_HEADS:
                 raise Malformed("interim heads without end")
         self.reader = self._body_reader(head)
         return attrs.evolve(head, interim=tuple(interim))
+
+    async def body_of(self, head: ResponseHead) -> Body:
+        """Return the body behind a head that `take_head` gave."""
+        self.reader = self._body_reader(head)
+        return await self.read_body()
+
+    async def take_head(self) -> ResponseHead:
+        """Return the next head, interim or final."""
+        return parse_response_head(await read_head(self.link))
 
     def _body_reader(self, head: ResponseHead) -> BodyReader:
         method = self.methods_asked.pop(0) if self.methods_asked else ""

@@ -49,23 +49,19 @@ BACKLOG = 4096
 
 @attrs.define(eq=False)
 class ConnectionRecord:
-    """A connection that was accepted. `ended_by` is None while it lives."""
+    """A connection that was accepted. `ended_by` and `closed_at` are None while it lives."""
 
     number: int
     opened_at: float
-    link: Link = attrs.field(repr=False)
+    """On trio's clock."""
     requests: int = 0
+    ended_by: EndedBy | None = None
     closed_at: float | None = None
-
-    @property
-    def ended_by(self) -> EndedBy | None:
-        """Who ended it."""
-        return self.link.ended_by
 
     @property
     def peer_first(self) -> bool:
         """The peer ended it, not the fake."""
-        return self.link.peer_first
+        return self.ended_by in {EndedBy.PEER_CLOSED, EndedBy.PEER_RESET}
 
 
 @attrs.define(eq=False)
@@ -74,7 +70,8 @@ class Connections:
 
     opened: int = 0
     closed: int = 0
-    live: dict[int, ConnectionRecord] = attrs.field(factory=dict)
+    live: dict[ConnectionRecord, Link] = attrs.field(factory=dict)
+    """The links are held as long as they live: a record must not keep a socket's memory."""
     ended: deque[ConnectionRecord] = attrs.field(factory=lambda: deque(maxlen=KEPT_RECORDS), repr=False)
 
 
@@ -108,8 +105,8 @@ class FakeUpstream:
 
         Those that are never read are read from now on: only so is the peer's leaving seen behind what it had sent.
         """
-        for record in self.connections.live.values():
-            record.link.told_to_read.set()
+        for link in self.connections.live.values():
+            link.told_to_read.set()
         await self.wait_until(lambda: not self.connections.live)
 
     async def wait_connections(self, count: int) -> None:
@@ -137,19 +134,19 @@ class FakeUpstream:
 
     async def serve(self, raw: trio.SocketStream) -> None:
         """Serve one accepted connection to its end."""
-        record = self._opened(Link(raw))
+        link = Link(raw)
+        record = self._opened(link)
         try:
-            await self._converse(record)
+            await self._converse(record, link)
         except PeerGone:
             pass  # its leaving is in the record
         except Malformed as exc:
-            await self._complain(record.link, str(exc))
+            await self._complain(link, str(exc))
         finally:
-            record.link.close()
-            self._closed(record)
+            link.close()
+            self._closed(record, link)
 
-    async def _converse(self, record: ConnectionRecord) -> None:
-        link = record.link
+    async def _converse(self, record: ConnectionRecord, link: Link) -> None:
         early = self.script.for_connection()
         if self.tls is not None and not (early and early.misbehaviour.stage is Stage.ACCEPTED):
             await link.start_tls_as_server(self.tls)
@@ -159,22 +156,22 @@ class FakeUpstream:
             return
         forced: Act | None = None
         while link.ended_by is None and not await link.at_end():
-            conversation = await self._exchange(record, forced)
+            conversation = await self._exchange(record, link, forced)
             forced = None if conversation.then is None else Act(conversation.fault, conversation.then)
             if not conversation.reuse:
                 break
         await link.finish()
 
-    async def _exchange(self, record: ConnectionRecord, forced: Act | None) -> Conversation:
-        request = await self._read_request_line(record)
+    async def _exchange(self, record: ConnectionRecord, link: Link, forced: Act | None) -> Conversation:
+        request = await self._read_request_line(record, link)
         queued = forced or self.script.take_queued()
         act = self.script.for_request(request, queued)
         for stage, read_more in ((Stage.HEAD, self._read_fields), (Stage.REQUEST, self._read_body)):
             if act.misbehaviour.stage < stage:
                 break
-            await read_more(record.link, request)
+            await read_more(link, request)
             act = self.script.for_request(request, queued)
-        conversation = Conversation(record.link, request, act.fault, self.provider)
+        conversation = Conversation(link, request, act.fault, self.provider)
         conversation.reuse = _wants_reuse(request)
         await self._run(act, conversation)
         return conversation
@@ -185,8 +182,8 @@ class FakeUpstream:
 
     # ---- Reading a request
 
-    async def _read_request_line(self, record: ConnectionRecord) -> RecordedRequest:
-        line = (await read_line(record.link)).decode("latin-1").split(" ")
+    async def _read_request_line(self, record: ConnectionRecord, link: Link) -> RecordedRequest:
+        line = (await read_line(link)).decode("latin-1").split(" ")
         if len(line) != 3 or not line[2].startswith("HTTP/1."):
             raise Malformed(f"no request line: {line!r}"[:200])
         method, target, version = line
@@ -226,14 +223,14 @@ class FakeUpstream:
 
     def _opened(self, link: Link) -> ConnectionRecord:
         self.connections.opened += 1
-        record = ConnectionRecord(self.connections.opened, trio.current_time(), link)
-        self.connections.live[record.number] = record
+        record = ConnectionRecord(self.connections.opened, trio.current_time())
+        self.connections.live[record] = link
         self._note_change()
         return record
 
-    def _closed(self, record: ConnectionRecord) -> None:
-        record.closed_at = trio.current_time()
-        del self.connections.live[record.number]
+    def _closed(self, record: ConnectionRecord, link: Link) -> None:
+        record.ended_by, record.closed_at = link.ended_by, trio.current_time()
+        del self.connections.live[record]
         self.connections.ended.append(record)
         self.connections.closed += 1
         self._note_change()

@@ -1,7 +1,7 @@
 """One TCP or TLS connection of a fake, and every way in which it can end.
 
 The law: who holds a link decides how it ends (FIN, RST, half-close, silence), and afterwards `ended_by` says who did.
-A link is used by one task at a time. Everything here can be cancelled; `close` and `reset` never block.
+A link has one reader and one writer at a time. Everything here can be cancelled; `close` and `reset` never block.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class Link:
 
     async def send(self, data: bytes) -> None:
         """Send all of it; blocks while the peer does not read. Raises PeerGone."""
-        if self.ended_by is not None:
-            raise PeerGone(self.ended_by.value)
+        if self.ended_by not in {None, EndedBy.PEER_CLOSED}:  # a peer that sent FIN may still read
+            raise PeerGone("the connection has ended")
         try:
             await self.stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:

@@ -19,6 +19,7 @@ from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequ
 from adaptors.wires.openai_chat import ChatAnswer
 from adaptors.wires.openai_errors import broken_answer, read_failure
 from adaptors.wires.openai_json import JSONAnswer, PassedOn
+from adaptors.wires.openai_responses import ResponsesAnswer
 
 CHAT: Final = "openai_chat"
 RESPONSES: Final = "openai_responses"
@@ -64,9 +65,11 @@ class OpenAICompatible:
         """Return a fresh reader for the 2xx answer of this call."""
         model = call.model if upstream_model not in {None, call.model} else None
         wire = wire_of(call.endpoint, stream=call.stream)
-        if wire == "openai_chat":
+        if wire == CHAT:
             hides_usage = _asks_usage(call, account)
             return ChatAnswer(call, model=model, hides_usage=hides_usage, max_event_bytes=max_event_bytes)
+        if wire == RESPONSES:
+            return ResponsesAnswer(model=model, max_event_bytes=max_event_bytes)
         return JSONAnswer(model) if wire == "openai_json" else PassedOn()
 
     def failure(self, status: int, headers: Headers, body: bytes, state: BodyState) -> Failure:

@@ -31,8 +31,11 @@ class Answer(Protocol):
     usage: Usage | None
     stored_id: str | None
     """The id of the object that the answer made (`resp_...`), once it is known."""
-    sequence: int
-    """The sequence number that the stream's next event would carry, where the wire numbers its events; else 0."""
+
+    @property
+    def sequence(self) -> int:
+        """The sequence number that the stream's next event would carry, where the wire numbers its events; else 0."""
+        ...
 
     def chunks(self, data: bytes) -> Iterator[bytes]:
         """Yield the client's bytes for these upstream bytes: whole events only, the rest is kept for the next call.

@@ -21,10 +21,11 @@ import attrs
 
 from adaptors.failure import AnswerFailed
 from adaptors.jsonbytes import Json, NotJSON, decoded, encoded, member_span, with_member
-from adaptors.sse import EventTooLarge, ServerEvent, SSEParser
+from adaptors.sse import ServerEvent, SSEParser
 from adaptors.values import Call, Usage
-from adaptors.wires.openai_errors import broken_answer, error_inside
+from adaptors.wires.openai_errors import broken_answer
 from adaptors.wires.openai_json import read_document, renamed, text
+from adaptors.wires.openai_stream import decoded_event, incomplete, last_event, whole_events, with_data
 from adaptors.wires.openai_usage import read_usage
 
 DONE: Final = b"data: [DONE]\n\n"
@@ -178,14 +179,9 @@ class ChatAnswer:
         """Yield the whole events among these bytes. Raises AnswerFailed: an error event, garbage, one too large."""
         if self.complete:
             return  # what follows [DONE] is not part of the answer
-        try:
-            block = self._parser.whole_events(data)
-        except EventTooLarge as error:
-            raise AnswerFailed(broken_answer(f"The provider's answer broke the rules: {error}.")) from error
-        if not block:
-            return
+        block = whole_events(self._parser, data)
         if self.content_seen and self._may_pass(block):
-            yield self._renaming.applied(block) if self._renaming else block
+            yield block if self._renaming is None else self._renaming.applied(block)
         else:
             yield from self._watched(block)
 
@@ -209,11 +205,11 @@ class ChatAnswer:
                 self.content_seen = self.complete = True
                 yield event.raw
                 return
-            else:
-                yield self._chunk(event, event.data)
+            elif passed := self._chunk(event, event.data):
+                yield passed
 
     def _chunk(self, event: ServerEvent, data: bytes) -> bytes:
-        chunk = _decoded_chunk(event, data)
+        chunk = decoded_event(event, data)
         choices = [choice for choice in chunk.get("choices") or () if isinstance(choice, dict)]
         self._nulls.learn(event.raw)
         self._note_choices(choices)
@@ -249,25 +245,13 @@ class ChatAnswer:
         """Yield the `[DONE]` that a provider left out. Raises AnswerFailed unless the stream is complete."""
         if self.complete:
             return
-        yield from self._last_event(self._parser.rest)
+        yield from self._watched(last_event(self._parser.rest))
         if self.complete:
             return
         if not self._all_finished():
-            raise AnswerFailed(broken_answer("The provider's stream ended before the answer was complete."))
+            raise incomplete()
         self.content_seen = self.complete = True
         yield DONE
-
-    def _last_event(self, rest: bytes) -> Iterator[bytes]:
-        """Yield what the stream's last event says if only its empty line is missing; JSON tells where it ends."""
-        if not rest.strip():
-            return
-        try:
-            yield from self._watched(rest + b"\n\n")
-        except AnswerFailed as torn:
-            if torn.failure.code != broken_answer("").code:
-                raise
-            message = "The provider's stream broke off in the middle of an event."
-            raise AnswerFailed(broken_answer(message)) from torn
 
     def _all_finished(self) -> bool:
         return self._seen <= self._finished and len(self._finished) >= choices_asked_for(self._call)
@@ -288,20 +272,6 @@ class ChatAnswer:
         return None if self._renaming is None else str(decoded(self._renaming.client))
 
 
-def _decoded_chunk(event: ServerEvent, data: bytes) -> dict[str, Json]:
-    """Return what an event holds. Raises AnswerFailed: it is no JSON object, or an error."""
-    try:
-        chunk = decoded(data)
-    except NotJSON as error:
-        raise AnswerFailed(broken_answer("The provider sent something that is not JSON within its stream.")) from error
-    failure = error_inside(chunk, data, event_name=event.name)
-    if failure is not None:
-        raise AnswerFailed(failure)
-    if not isinstance(chunk, dict):
-        raise AnswerFailed(broken_answer("The provider sent JSON that is no object within its stream."))
-    return chunk
-
-
 def _says_something(choice: dict[str, Json]) -> bool:
     """Whether this is more than an opening: in doubt it is, for what a client has seen cannot be taken back."""
     if choice.get("finish_reason"):
@@ -310,14 +280,6 @@ def _says_something(choice: dict[str, Json]) -> bool:
     if isinstance(delta, dict) and any(value for name, value in delta.items() if name != "role"):
         return True
     return any(value for name, value in choice.items() if name not in _SILENT_IN_CHOICE)
-
-
-def with_data(event: ServerEvent, data: bytes) -> bytes:
-    """Return the event's bytes with other data; what stands beside the data, and the line ends, stay."""
-    if event.data is not None and event.raw.count(event.data) == 1:
-        return event.raw.replace(event.data, data)
-    name = b"event: " + event.name + b"\n" if event.name else b""
-    return name + b"".join(b"data: " + line + b"\n" for line in data.splitlines()) + b"\n"
 
 
 def keeps_answer(call: Call) -> bool:

@@ -111,14 +111,16 @@ def error_inside(document: Json, body: bytes, *, event_name: bytes = b"") -> Fai
     """Return the failure that a 2xx answer, or one event of its stream, turns out to be; None if it is none.
 
     OpenRouter reports errors so, with an HTTP status as `code` (https://openrouter.ai/docs/api/reference/errors-and-debugging);
-    vLLM and Mistral with `"object": "error"`.
+    vLLM and Mistral with `"object": "error"`; a Responses stream with `"type": "error"`.
     """
-    if not isinstance(document, dict) or not (
-        event_name == b"error" or document.get("error") or document.get("object") == "error"
-    ):
+    if not isinstance(document, dict) or not (event_name == b"error" or _is_error(document)):
         return None
     words = _words(document) or _Words("The provider reported an error without a message inside its answer.")
     return _failure(_status_inside(words), words, raw=_raw_error(body))
+
+
+def _is_error(document: dict[str, Json]) -> bool:
+    return bool(document.get("error")) or "error" in (document.get("object"), document.get("type"))
 
 
 def broken_answer(message: str) -> Failure:
@@ -159,7 +161,10 @@ def _words(document: Json) -> _Words | None:
         return None
     error = document.get("error")
     source = {**document, **error} if isinstance(error, dict) else document
-    return _Words(message, *(_word(source.get(name)) for name in ("type", "code", "param")))
+    type_ = (
+        None if source.get("type") == "error" else _word(source.get("type"))
+    )  # the type of the event, not of the error
+    return _Words(message, type_, _word(source.get("code")), _word(source.get("param")))
 
 
 def _message(value: Json, depth: int = 0) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from relay_trio.settings.digests import LONGEST_KEY_BYTES, digest_of
-from relay_trio.settings.kinds import Unfit, resolve_secret, secret
+from relay_trio.settings.kinds import Unfit
 from relay_trio.settings.model import KeySettings
 from relay_trio.settings.read import read_tables, same_twice
+from relay_trio.settings.references import resolve_secret, secret
 from relay_trio.settings.sources import Sources
 from relay_trio.settings.written import InText, Problems, hidden_problem
 

@@ -17,15 +17,11 @@ from urllib.parse import urlsplit
 import attrs
 
 from relay_trio.settings.cores import usable_cores
-from relay_trio.settings.secret import Secret
 from relay_trio.settings.units import bytes_of, seconds_of, show_bytes, show_seconds
 
 T = TypeVar("T")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-_SECRET_FILE_BYTES = 64 * 1024
-"""A mounted secret is a line; whoever points at a disk image is told so before it is read."""
 
 
 class Unfit(ValueError):
@@ -188,7 +184,8 @@ def _within(value: Measure, low: float, high: float) -> Measure:
 # Words
 
 
-def _text(raw: object) -> str:
+def text_of(raw: object) -> str:
+    """Return the text that was written. Raises Unfit."""
     if not isinstance(raw, str):
         raise Unfit("is no text (which stands in quotes)")
     return raw
@@ -218,7 +215,7 @@ def choice(*words: str) -> Scalar[str]:
     return Scalar(read, ", ".join(words))
 
 
-def pattern(expression: str, described: str, example: str) -> Scalar[str]:
+def pattern(expression: str, described: str, example: str, allowed: str | None = None) -> Scalar[str]:
     """A text of a certain form."""
     compiled = re.compile(expression)
 
@@ -227,13 +224,13 @@ def pattern(expression: str, described: str, example: str) -> Scalar[str]:
             raise Unfit(f"is no {described}", f'"{example}"')
         return raw
 
-    return Scalar(read, described)
+    return Scalar(read, allowed or described)
 
 
-NAME = pattern(r"[\w.@:+-]{1,64}", "name (letters, digits and . _ - @ : +, at most 64)", "openai-main")
+NAME = pattern(r"[\w.@:+-]{1,64}", "name (letters, digits and . _ - @ : +, at most 64)", "openai-main", "name")
 """Of a channel or a key: it stands in log lines and metric labels, so it is short and holds no space or quote."""
 
-GROUP = pattern(r"[\w.@:+-]{1,64}", "group (letters, digits and . _ - @ : +, at most 64)", "default")
+GROUP = pattern(r"[\w.@:+-]{1,64}", "group (letters, digits and . _ - @ : +, at most 64)", "default", "name")
 
 MODEL_PATTERN = pattern(r"[^\s\x00-\x1f]{1,256}", "model name or pattern", "gpt-*")
 
@@ -255,8 +252,8 @@ def url() -> Scalar[str]:
     """An HTTP address without user, query or fragment; a `/` at the end goes."""
 
     def read(raw: object, _around: Around) -> str:
-        text = _text(raw)
-        if not _is_url(text, schemes=("http", "https")):
+        text = text_of(raw)
+        if not is_url(text, schemes=("http", "https")):
             raise Unfit("is no URL", '"https://api.openai.com/v1"')
         parts = urlsplit(text)
         if parts.username is not None or parts.query or parts.fragment:
@@ -266,7 +263,8 @@ def url() -> Scalar[str]:
     return Scalar(read, "URL")
 
 
-def _is_url(text: str, *, schemes: tuple[str, ...]) -> bool:
+def is_url(text: str, *, schemes: tuple[str, ...]) -> bool:
+    """Return whether the text is an absolute URL of one of the schemes, with a host."""
     try:
         parts = urlsplit(text)
         _ = parts.port
@@ -279,7 +277,7 @@ def address() -> Scalar[str]:
     """Host and port to listen on, as `host:port` with an IPv6 host in brackets; `:3000` is every address."""
 
     def read(raw: object, _around: Around) -> str:
-        match = re.fullmatch(r"(\[[0-9A-Fa-f:.%\w]+\]|[A-Za-z0-9_.-]*):([0-9]{1,5})", _text(raw))
+        match = re.fullmatch(r"(\[[0-9A-Fa-f:.%\w]+\]|[A-Za-z0-9_.-]*):([0-9]{1,5})", text_of(raw))
         if match is None or int(match[2]) > 65535:  # noqa: PLR2004 - the ports there are
             raise Unfit("is no address", '"127.0.0.1:3000" or "[::1]:3000"')
         return f"{match[1] or '0.0.0.0'}:{int(match[2])}"  # noqa: S104 - the operator asks for it
@@ -292,11 +290,11 @@ def network() -> Scalar[Network]:
 
     def read(raw: object, _around: Around) -> Network:
         try:
-            return ipaddress.ip_network(_text(raw))
+            return ipaddress.ip_network(text_of(raw))
         except ValueError:
             pass
         try:
-            meant = ipaddress.ip_network(_text(raw), strict=False)
+            meant = ipaddress.ip_network(text_of(raw), strict=False)
         except ValueError:
             raise Unfit("is no network", '"203.0.113.0/24"') from None
         raise Unfit("has bits set behind its prefix", f'"{meant}"')
@@ -304,85 +302,14 @@ def network() -> Scalar[Network]:
     return Scalar(read, "network (CIDR)")
 
 
-# Files, secrets, times
-
-
-def path() -> Scalar[Path]:
-    """A file that is there; a relative one is looked for beside `relay.toml` (from the environment: where we run)."""
-
-    def read(raw: object, around: Around) -> Path:
-        found = around.directory / Path(_text(raw)).expanduser()
-        if not found.is_file():
-            raise Unfit("is no file that is there")
-        return found
-
-    return Scalar(read, "path of a file")
-
-
-def secret() -> Scalar[Secret]:
-    """A key: `env:NAME`, `file:path`, or itself. Whatever it is, its text is never shown."""
-
-    def read(raw: object, around: Around) -> Secret:
-        text = resolve_secret(_text(raw), around)
-        if not re.fullmatch(r"[\x21-\x7e]+", text):
-            raise Unfit("holds white space or letters outside ASCII: no HTTP header can carry it")
-        return Secret(text)
-
-    return Scalar(read, "env:NAME, file:path or the key itself", hidden=True)
-
-
-def proxy() -> Scalar[Secret]:
-    """The address of a proxy. It may hold a password, so it is kept as a secret."""
-
-    def read(raw: object, around: Around) -> Secret:
-        text = resolve_secret(_text(raw), around)
-        if not _is_url(text, schemes=("http", "https", "socks5", "socks5h")):
-            raise Unfit("no proxy's URL", '"http://proxy.example.org:8080" or "socks5h://127.0.0.1:1080"')
-        return Secret(text)
-
-    return Scalar(read, "URL (http, https, socks5, socks5h), env:NAME or file:path", hidden=True)
-
-
-def resolve_secret(text: str, around: Around) -> str:
-    """Return what `env:NAME` or `file:path` stands for; any other text stands for itself. Raises Unfit."""
-    scheme, colon, rest = text.partition(":")
-    if colon and scheme == "env":
-        return _from_variable(rest, around)
-    if colon and scheme == "file":
-        return _from_file(around.directory / Path(rest).expanduser())
-    if not text:
-        raise Unfit("is empty")
-    return text
-
-
-def _from_variable(name: str, around: Around) -> str:
-    found = around.environ.get(name, "").strip()
-    if not found:
-        raise Unfit(f"the variable {name} is {'empty' if name in around.environ else 'not set'}")
-    return found
-
-
-def _from_file(place: Path) -> str:
-    try:
-        with place.open("rb") as file:
-            held = file.read(_SECRET_FILE_BYTES + 1)
-        text = held.decode().strip()
-    except OSError as error:
-        raise Unfit(f"the file {place} cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError:
-        raise Unfit(f"the file {place} is no text in UTF-8") from None
-    if len(held) > _SECRET_FILE_BYTES:
-        raise Unfit(f"the file {place} is larger than {show_bytes(_SECRET_FILE_BYTES)}")
-    if not text:
-        raise Unfit(f"the file {place} is empty")
-    return text
+# Digests, times
 
 
 def digest() -> Scalar[bytes]:
     """The digest of a key, as `relay-trio keys new` prints it. A key in clear text is refused unseen."""
 
     def read(raw: object, _around: Around) -> bytes:
-        match = re.fullmatch(r"blake2b:([0-9a-fA-F]{64})", _text(raw))
+        match = re.fullmatch(r"blake2b:([0-9a-fA-F]{64})", text_of(raw))
         if match is None:
             raise Unfit("no digest; a key in clear text does not belong here: `relay-trio keys new NAME` prints both")
         return bytes.fromhex(match[1])

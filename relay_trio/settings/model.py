@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
-from relay_trio.settings import kinds
+from relay_trio.settings import kinds, references
 from relay_trio.settings.kinds import Kind, ListOf, MapOf, Network, count, or_off, seconds, size
 from relay_trio.settings.secret import Secret
 from relay_trio.settings.units import GIB, KIB, MIB
@@ -172,7 +172,7 @@ class ChannelSettings:
     base_url: str | None = setting(
         None, kinds.url(), "the provider's address, with its `/v1`; default: the adaptor's own"
     )
-    api_keys: tuple[Secret, ...] = setting((), ListOf(kinds.secret()), "the keys for the provider; taken in turn")
+    api_keys: tuple[Secret, ...] = setting((), ListOf(references.secret()), "the keys for the provider; taken in turn")
     models: tuple[str, ...] | None = setting(
         None,
         ListOf(kinds.MODEL_PATTERN, empty="serves nothing; leave it out for all models"),
@@ -189,7 +189,7 @@ class ChannelSettings:
     priority: int = setting(0, count(-1000, 1000), "higher ones are tried first")
     weight: int = setting(1, count(1, 10_000), "the share among channels of the same priority")
     proxy: Secret | None = setting(
-        None, kinds.proxy(), 'a proxy towards the provider; SOCKS with `transport = "httpx"`'
+        None, references.proxy(), 'a proxy towards the provider; SOCKS with `transport = "httpx"`'
     )
     transport: str = setting("native", kinds.choice("native", "httpx"), "whose connections: ours, or httpx's own")
     ask_usage: bool = setting(False, kinds.switch(), "ask the provider for usage in streams that did not ask for it")
@@ -286,14 +286,18 @@ class Settings:
         8 * MIB, size(64 * KIB, GIB), "log lines that wait to be written; more are counted", "RELAY_LOG_BUFFER_BYTES"
     )
     admin_key: Secret | None = setting(
-        None, kinds.secret(), "opens /debug/nurseries; unset = closed", "RELAY_ADMIN_KEY"
+        None, references.secret(), "opens /debug/nurseries; unset = closed", "RELAY_ADMIN_KEY"
     )
-    metrics_key: Secret | None = setting(None, kinds.secret(), "closes /metrics; unset = open", "RELAY_METRICS_KEY")
+    metrics_key: Secret | None = setting(
+        None, references.secret(), "closes /metrics; unset = open", "RELAY_METRICS_KEY"
+    )
     ca_bundle: Path | None = setting(
-        None, kinds.path(), "certificates (PEM) that are trusted besides the system's", "RELAY_CA_BUNDLE"
+        None, references.path(), "certificates (PEM) that are trusted besides the system's", "RELAY_CA_BUNDLE"
     )
-    tls_cert: Path | None = setting(None, kinds.path(), "certificate chain (PEM) shown to clients", "RELAY_TLS_CERT")
-    tls_key: Path | None = setting(None, kinds.path(), "its private key (PEM)", "RELAY_TLS_KEY")
+    tls_cert: Path | None = setting(
+        None, references.path(), "certificate chain (PEM) shown to clients", "RELAY_TLS_CERT"
+    )
+    tls_key: Path | None = setting(None, references.path(), "its private key (PEM)", "RELAY_TLS_KEY")
     default_channel: str | None = setting(
         None,
         kinds.NAME,

@@ -11,7 +11,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from relay_trio.settings.addresses import is_loopback
-from relay_trio.settings.kinds import secret, url
+from relay_trio.settings.kinds import url
 from relay_trio.settings.model import (
     CHANNEL_CLOCKS,
     LENGTHENED_BY_CHANNELS,
@@ -21,6 +21,7 @@ from relay_trio.settings.model import (
     variable_of,
 )
 from relay_trio.settings.read import FAILED, read_kind, read_tables, same_twice
+from relay_trio.settings.references import secret
 from relay_trio.settings.sources import Sources
 from relay_trio.settings.units import show_seconds
 from relay_trio.settings.written import InFile, Problems, hidden_problem, problem, suggestion

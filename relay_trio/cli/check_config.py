@@ -1,0 +1,51 @@
+"""`relay-trio check-config`: what is wrong, or what would be served and where each value came from. Starts nothing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from relay_trio.cli.configuration import Configuration, configured
+from relay_trio.cli.summary import changed_rows, channel_lines, key_lines, setting_rows
+from relay_trio.cli.terminal import paint, show_table
+from relay_trio.settings.model import Settings
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read the configuration, show it, and ask the providers. 0: all is right; 1: a provider is not; 2: the words are not."""
+    configuration = configured(arguments.config)
+    rows = setting_rows(configuration.settings) if arguments.all else changed_rows(configuration.settings)
+    _show("settings", show_table(rows) if rows else ["  all have their defaults (--all shows them)"])
+    _show_channels(configuration)
+    _show("keys", _keys(configuration.settings))
+    return 0 if arguments.offline or configuration.settings.demo else _check_providers(configuration)
+
+
+def _show_channels(configuration: Configuration) -> None:
+    demo = [
+        "  none: no provider is configured, so the built-in demo would answer (set OPENAI_API_KEY, or [[channels]])"
+    ]
+    lines = channel_lines(configuration.settings, configuration.adaptors)
+    _show("channels", demo if configuration.settings.demo else lines)
+
+
+def _keys(settings: Settings) -> list[str]:
+    if settings.printed_key is not None:
+        return ["  none: `serve` would make one for its run and print it (set RELAY_API_KEYS, or [[keys]])"]
+    return key_lines(settings)
+
+
+def _check_providers(configuration: Configuration) -> int:
+    import trio  # noqa: PLC0415 - what reads only the configuration needs no event loop
+
+    from relay_trio.cli.reach import all_right, check_channels  # noqa: PLC0415
+
+    findings = trio.run(check_channels, configuration.settings, configuration.adaptors)
+    marks = {True: paint("ok   ", "green", sys.stdout), False: paint("wrong", "red", sys.stdout)}
+    _show("providers", show_table([(marks[found.right], found.channel, found.text) for found in findings]))
+    return 0 if all_right(findings) else 1
+
+
+def _show(title: str, lines: list[str]) -> None:
+    print(paint(title, "bold", sys.stdout))
+    print("\n".join(lines))

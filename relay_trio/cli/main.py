@@ -1,0 +1,164 @@
+"""`relay-trio`: one table of commands, each in a module of its own that is imported when it runs.
+
+Exit status: 0 it went well, 1 it did not, 2 what was asked or configured makes no sense. Never a traceback, unless
+`--traceback` asks for one. `--help` imports neither trio nor an HTTP library, so it answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NoReturn, cast
+
+import relay_trio
+from relay_trio.cli.terminal import CommandFailed, complain
+
+_PROGRAM: Final = "relay-trio"
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        arguments, strangers = parser.parse_known_args(words)
+        if strangers:
+            parser.error(f"no option {strangers[0]}{_did_you_mean(strangers[0].partition('=')[0], _options(parser))}")
+    except SystemExit as wanted:  # argparse has printed what it had to say
+        return wanted.code if isinstance(wanted.code, int) else 2
+    return _run(arguments)
+
+
+def _command(name: str) -> Command:
+    """Return `run` of the command's module; `check-config` lives in `check_config`."""
+    module = importlib.import_module(f"relay_trio.cli.{name.replace('-', '_')}")
+    return cast("Command", module.run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        return _command(arguments.command)(arguments)
+    except CommandFailed as failed:
+        complain(failed.lines)
+        return failed.status
+    except KeyboardInterrupt:
+        return 1
+    except BrokenPipeError:
+        _forget_stdout()
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last door: told in one line
+        if arguments.traceback:
+            traceback.print_exc()
+        complain([f"unexpected {_told(error)}", f"to see where: {_PROGRAM} {arguments.command} --traceback"])
+        return 1
+
+
+def _told(error: BaseException) -> str:
+    """Return the innermost failure in one line: a nursery wraps what happened in groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _forget_stdout() -> None:
+    """The reader of our output has gone (`| head`): let the interpreter's own flush at exit go nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# What may be said
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser that says what was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        complain([message, f"see: {self.prog} --help"])
+        sys.exit(2)
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is not None and value not in action.choices:
+            words = [str(choice) for choice in action.choices]
+            hint = _did_you_mean(str(value), words) or f"; one of: {', '.join(words)}"
+            self.error(f"no {action.metavar or action.dest} {str(value)!r}{hint}")
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    """Return the options of a parser and of all its commands."""
+    known = list(parser._option_string_actions)  # noqa: SLF001 - argparse has no other way to list them
+    commands = [action.choices for action in parser._actions if isinstance(action.choices, dict)]  # noqa: SLF001
+    return known + [option for choices in commands for command in choices.values() for option in _options(command)]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=_PROGRAM, description="An LLM API relay in which one request is one nursery.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"{_PROGRAM} {relay_trio.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True, parser_class=_Parser)
+    common = _common_options()
+    for name, (help_line, add_options) in _COMMANDS.items():
+        add_options(
+            commands.add_parser(name, help=help_line, description=help_line, parents=[common], allow_abbrev=False)
+        )
+    return parser
+
+
+def _common_options() -> _Parser:
+    common = _Parser(add_help=False)
+    common.add_argument("--traceback", action="store_true", help="show where an unexpected failure happened")
+    return common
+
+
+def _config_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="default: RELAY_CONFIG, or relay.toml where you are, if it is there"
+    )
+
+
+def _serve_options(parser: argparse.ArgumentParser) -> None:
+    _config_option(parser)
+    parser.add_argument("--listen", metavar="HOST:PORT", help="addresses with commas between; beats all other settings")
+
+
+def _check_config_options(parser: argparse.ArgumentParser) -> None:
+    _config_option(parser)
+    parser.add_argument("--offline", action="store_true", help="do not ask the providers whether they answer")
+    parser.add_argument("--all", action="store_true", help="show also the settings that have their defaults")
+
+
+def _keys_options(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="action", required=True, parser_class=_Parser)
+    new = actions.add_parser(
+        "new", help="make a key and print it, once", parents=[_common_options()], allow_abbrev=False
+    )
+    new.add_argument("name", metavar="NAME", help="names the key in logs and metrics")
+    new.add_argument("--group", metavar="GROUP", help="decides which channels serve it; default: default")
+    new.add_argument("--models", metavar="PATTERNS", help='with commas between, such as "gpt-*,o*"; default: all')
+    new.add_argument("--concurrency", metavar="N", help="requests at the same time; default: no limit of its own")
+    new.add_argument("--expires", metavar="DATE", help="2027-01-01 or 2027-01-01T12:00:00+02:00; default: never")
+
+
+_COMMANDS: Final[Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]] = {
+    "serve": ("start the relay", _serve_options),
+    "check-config": ("say what is wrong with the configuration, without starting", _check_config_options),
+    "keys": ("make keys for clients", _keys_options),
+}

@@ -1,6 +1,10 @@
-"""The providers that speak as OpenAI does, one row each: where they are, and where they read their key from.
+"""The providers that speak as OpenAI does, one row each: where they are, and where their key is read from.
 
-A new provider is a new row.
+A new provider is a new row. `base_url` includes the version as the provider writes it. The variables are those that the
+provider's own SDK or documentation names, and none where it names none. A variable for the address is read only where it
+means the same as here: GROQ_BASE_URL and CEREBRAS_BASE_URL, for one, are addresses without the version.
+
+Which of them also serve `/responses` is said only where their documents say it.
 """
 
 from __future__ import annotations
@@ -12,6 +16,46 @@ from adaptors.openai import CHAT, RESPONSES, OpenAICompatible
 _BOTH: Final = (CHAT, RESPONSES)
 
 COMPATIBLE: Final[tuple[OpenAICompatible, ...]] = (
-    # openai-python, src/openai/_client.py: the key, the base URL and the variables of both
+    # openai-python, src/openai/_client.py
     OpenAICompatible("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", "OPENAI_BASE_URL", _BOTH),
+    # https://docs.x.ai/developers/quickstart names the key; its SDK takes a host and reads no variable for it
+    OpenAICompatible("xai", "https://api.x.ai/v1", "XAI_API_KEY", "XAI_BASE_URL", _BOTH),
+    # https://api-docs.deepseek.com: "/v1" is accepted and has nothing to do with the version of a model
+    OpenAICompatible("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+    # https://github.com/mistralai/client-python, README
+    OpenAICompatible("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+    # https://console.groq.com/docs/openai
+    OpenAICompatible("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", dialects=_BOTH),
+    # https://openrouter.ai/docs/community/openai-sdk
+    OpenAICompatible("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+    # together-py, src/together/_client.py
+    OpenAICompatible("together", "https://api.together.ai/v1", "TOGETHER_API_KEY", "TOGETHER_BASE_URL"),
+    # https://docs.fireworks.ai/tools-sdks/openai-compatibility
+    OpenAICompatible("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
+    # https://platform.kimi.ai/docs/api/overview; mainland China: https://api.moonshot.cn/v1
+    OpenAICompatible("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", dialects=_BOTH),
+    # https://www.alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope; other regions have hosts
+    # of their own, e.g. https://dashscope-intl.aliyuncs.com/compatible-mode/v1
+    OpenAICompatible("qwen", "https://dashscope.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY"),
+    # z-ai-sdk-python, src/zai/_client.py; outside mainland China: https://api.z.ai/api/paas/v4
+    OpenAICompatible("zhipu", "https://open.bigmodel.cn/api/paas/v4", "ZAI_API_KEY", "ZAI_BASE_URL"),
+    # https://www.volcengine.com/docs/82379/1330310
+    OpenAICompatible("doubao", "https://ark.cn-beijing.volces.com/api/v3", "ARK_API_KEY"),
+    # https://docs.siliconflow.cn/en/userguide/quickstart; outside mainland China: https://api.siliconflow.com/v1
+    OpenAICompatible("siliconflow", "https://api.siliconflow.cn/v1", "SILICONFLOW_API_KEY"),
+    # https://docs.cohere.com/docs/compatibility-api; the variable is cohere-python's
+    OpenAICompatible("cohere", "https://api.cohere.ai/compatibility/v1", "CO_API_KEY"),
+    # perplexity-py, src/perplexity/_client.py: no version in the address
+    OpenAICompatible("perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY", "PERPLEXITY_BASE_URL"),
+    # cerebras-cloud-sdk-python, src/cerebras/cloud/sdk/_client.py, whose paths begin with /v1
+    OpenAICompatible("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
+    # Servers on one's own machine. https://docs.ollama.com/api/authentication: no key is wanted here; OLLAMA_API_KEY is
+    # for https://ollama.com/v1
+    OpenAICompatible("ollama", "http://localhost:11434/v1", "", dialects=_BOTH),
+    # https://docs.vllm.ai/en/stable/serving/openai_compatible_server/; the variable is the server's (vllm/envs.py)
+    OpenAICompatible("vllm", "http://localhost:8000/v1", "VLLM_API_KEY", dialects=_BOTH),
+    # llama.cpp, tools/server/README.md: "--api-key KEY (env: LLAMA_API_KEY)"
+    OpenAICompatible("llamacpp", "http://localhost:8080/v1", "LLAMA_API_KEY"),
+    # https://lmstudio.ai/docs/developer/openai-compat
+    OpenAICompatible("lmstudio", "http://localhost:1234/v1", "LM_API_TOKEN", dialects=_BOTH),
 )

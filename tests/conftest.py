@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio.testing
 
-from relay_trio.testing.fixtures import nothing_left_open  # noqa: F401 - a fixture for every test that asks for it
+from relay_trio.testing.fixtures import nothing_left_open, old_objects_aside  # noqa: F401 - fixtures for every test
 
 
 def pytest_configure(config: pytest.Config) -> None:

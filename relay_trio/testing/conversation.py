@@ -286,11 +286,11 @@ class Conversation:
         """Send a piece of the body in the framing that the head announced."""
         await self.send(chunk(piece) if self._framing is Framing.CHUNKED else piece)
 
-    async def send_pieces(self, *pieces: bytes) -> None:
-        """Send several pieces, each on its own, with the fault's interval between them if it has one."""
+    async def send_pieces(self, *pieces: bytes, interval_s: float = 0.0) -> None:
+        """Send several pieces, each on its own, with so many seconds between two."""
         for number, piece in enumerate(pieces):
-            if number and self.fault.interval:
-                await self.link.pause(self.fault.interval)
+            if number and interval_s:
+                await self.link.pause(interval_s)
             await self.send_piece(piece)
 
     async def send_end(self) -> None:
@@ -300,11 +300,14 @@ class Conversation:
         elif self._framing is Framing.CLOSE:
             await self.link.finish()
 
-    async def send_answer(self, framing: Framing | None = None, extra: Headers = ()) -> None:
+    async def send_answer(
+        self, framing: Framing | None = None, extra: Headers = (), *, interval_s: float = 0.0
+    ) -> None:
         """Send the whole answer."""
         await self.send_head(framing, extra)
-        if self.request.method != "HEAD":
-            await self.send_pieces(*self.answer.pieces)
+        if self.request.method == "HEAD":
+            return
+        await self.send_pieces(*self.answer.pieces, interval_s=interval_s)
         await self.send_end()
 
     async def send_in_place(self, status: int, headers: Headers, body: bytes) -> None:

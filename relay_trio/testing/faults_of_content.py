@@ -33,7 +33,7 @@ ERROR = {"message": "The engine is on fire.", "type": "server_error", "param": N
 
 async def answer(c: Conversation) -> None:
     """Answers as an honest provider does; with status=429 and the like, with the provider's error."""
-    await c.send_answer()
+    await c.send_answer(interval_s=c.interval(0.0))
 
 
 # ---- Errors
@@ -109,7 +109,7 @@ def _error_status(c: Conversation) -> int:
 
 async def error_in_200(c: Conversation) -> None:
     """Answers 200 with a JSON error in the body, whether a stream was asked for or not."""
-    await _send_other(c, json_answer({"error": ERROR}))
+    await _send_other(c, json_answer({"error": ERROR}, c.answer.status))
 
 
 async def error_event(c: Conversation) -> None:
@@ -295,4 +295,4 @@ BOMB_BLOCK_BYTES = 1024 * 1024
 
 async def binary_for_json(c: Conversation) -> None:
     """Answers 200 with bytes that are no text."""
-    await _send_other(c, bytes_answer(bytes(range(256)) * 16, b"application/octet-stream"))
+    await _send_other(c, bytes_answer(bytes(range(256)) * 16, b"application/octet-stream", c.answer.status))

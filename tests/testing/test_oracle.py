@@ -28,9 +28,9 @@ async def test_names_an_open_socket_with_both_its_ends() -> None:
     before = Snapshot.take()
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
         left = difference(before, Snapshot.take())
+        ends = f"{client.getsockname()} -> {server.getsockname()}"
 
-    assert f"{client.family!r}"  # the client is alive until here
-    assert f"-> {server!r}"
+    assert ends in left
     assert "object socket.socket: 2 more" in left
     assert left.count("descriptor") == 2
     assert "-> nobody" in left
@@ -77,7 +77,7 @@ async def test_names_a_task_and_its_nursery() -> None:
     assert left.count("nursery in") == 1
 
 
-@pytest.mark.parametrize("made", [trio.CancelScope, lambda: trio.socket.socket()], ids=["scope", "socket"])
+@pytest.mark.parametrize("made", [trio.CancelScope, trio.socket.socket], ids=["scope", "socket"])
 async def test_names_objects_that_are_still_held(made: type) -> None:
     """A cancel scope or a trio socket that somebody still holds is counted, open or not."""
     before = Snapshot.take()

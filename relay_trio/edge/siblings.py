@@ -25,6 +25,9 @@ from relay_trio.telemetry.log import get_logger
 ANSWER_WITHIN_S = 1.0
 """The monitoring that asks usually gives up after a few seconds; a worker that needs more than one is in trouble."""
 
+VISIT_LIMIT_S = 2 * ANSWER_WITHIN_S
+"""On the answering side: after the asker's own limit, so that a slow answer is seen as one, not as a broken one."""
+
 MAX_QUESTION_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """5,000 requests with their await stacks are some 10 MiB."""
@@ -106,7 +109,7 @@ async def _ask_one(path: Path, line: bytes) -> JSONObject:
 async def _serve_visitor(visitor: trio.socket.SocketType, answer: Answer, places: trio.Semaphore) -> None:
     """Answer one question. Whatever goes wrong here, the asker sees a connection that broke off, and nobody else."""
     try:
-        with visitor, trio.move_on_after(ANSWER_WITHIN_S):
+        with visitor, trio.move_on_after(VISIT_LIMIT_S):
             question = msgspec.json.decode(await _receive_line(visitor, MAX_QUESTION_BYTES), type=JSONObject)
             await _send_all(visitor, msgspec.json.encode(await _answer(answer, question)) + b"\n")
     except (OSError, msgspec.DecodeError, _TooLong):
@@ -147,12 +150,12 @@ async def _receive_line(connection: trio.socket.SocketType, limit: int) -> bytes
     """The bytes up to the newline, or up to the end, which makes a cut answer a broken one."""
     received = bytearray()
     while not received.endswith(b"\n"):
-        if len(received) > limit:
-            raise _TooLong
         block = await connection.recv(64 * 1024)
         if not block:
             break
         received += block
+        if len(received) > limit:
+            raise _TooLong
     return bytes(received)
 
 

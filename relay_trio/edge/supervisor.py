@@ -52,6 +52,8 @@ DRAIN_GRACE_S = 10.0
 LAST_WORDS_S = 2.0
 """How long what a dead worker wrote is still read: longer only if our own stdout is blocked."""
 
+CLEAN_UP_S = 5.0
+
 PAUSE_BYTES = 1024 * 1024
 """With so much waiting for our stdout, the workers' lines stay in their pipes and the workers' own logs drop and count
 what does not fit. The rest of our buffer is for what the supervisor itself has to say."""
@@ -145,13 +147,9 @@ class Supervisor:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._obey, signals)
                 nursery.start_soon(self._kill_after_the_drain)
-                try:
-                    async with trio.open_nursery() as seats:
-                        for slot in range(self._plan.count):
-                            seats.start_soon(self._keep_seat, slot)
-                finally:
-                    if self._live:  # only if this very process failed
-                        self._kill_all("the supervisor failed")
+                async with trio.open_nursery() as seats:
+                    for slot in range(self._plan.count):
+                        seats.start_soon(self._keep_seat, slot)
                 nursery.cancel_scope.cancel(reason="all workers have ended")
         _log.info("supervisor_ended", exit_status=self._exit_status)
         return self._exit_status
@@ -223,8 +221,11 @@ class Supervisor:
         try:
             await self._attend(worker)
         finally:
-            if worker.process.returncode is not None:
-                del self._live[slot]
+            if worker.process.returncode is None:  # only if this very process fails: no worker shall outlive it
+                worker.process.kill()
+                with trio.move_on_after(CLEAN_UP_S, shield=True):
+                    await worker.process.wait()
+            del self._live[slot]
         self._bury(worker)
         return worker.serves
 

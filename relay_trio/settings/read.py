@@ -37,7 +37,7 @@ def read_table(cls: type[Table], written: InFile, problems: Problems) -> Table |
     """Return an instance of `cls` made from a table of the file; None if anything in it is wrong."""
     entries = written.entries()
     if entries is None:
-        problems.append(problem(written, "is no table"))
+        problems.append(hidden_problem(written, "is no table"))  # a key in clear text, as like as not
         return None
     before = len(problems)
     problems += unknown_entries(entries, [field.name for field, _ in listed(cls)])

@@ -110,6 +110,8 @@ def _syntax_problem(name: str, text: str, told: str) -> str:
 
 # The environment
 
+_PREFIX: Final = "RELAY_"
+
 _KUBERNETES = re.compile(r"RELAY(_\w+)?_(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 """What Kubernetes sets in every pod for a Service whose name begins with `relay` (kubernetes.io, "Environment variables"
 under Service discovery). Such a Service also sets `<NAME>_PORT=tcp://...`."""
@@ -124,8 +126,9 @@ def given_variables(environ: Mapping[str, str]) -> dict[str, str]:
 def unknown_variables(environ: Mapping[str, str], known: Iterable[str]) -> list[str]:
     """Return a problem for each RELAY_ variable that means nothing: it was meant to mean something."""
     known = set(known)
-    strange = sorted(name for name in environ if name.startswith("RELAY_") and name not in known)
-    return [f"{name}: {suggestion(name, sorted(known))}" for name in strange]
+    strange = sorted(name for name in environ if name.startswith(_PREFIX) and name not in known)
+    ours = sorted(name.removeprefix(_PREFIX) for name in known if name.startswith(_PREFIX))
+    return [f"{name}: {suggestion(name.removeprefix(_PREFIX), ours, _PREFIX)}" for name in strange]
 
 
 def _from_kubernetes(name: str, value: str) -> bool:

@@ -9,8 +9,8 @@ KIB: Final = 1024
 MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
 
-_NUMBER = r"(\d+(?:\.\d+)?)"
-_PLAIN = re.compile(r"[+-]?\d+(?:\.\d+)?")
+_NUMBER = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)"
+_PLAIN = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,15})?")
 _DURATION = re.compile("".join(rf"(?:{_NUMBER}{unit})?" for unit in ("d", "h", "m", "s", "ms")))
 _IN_SECONDS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 

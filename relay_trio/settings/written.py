@@ -125,10 +125,10 @@ def unfit_problem(written: Written, unfit: Unfit) -> str:
     return problem(written, unfit.reason)
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return `no such setting; did you mean ...?` for a name that is not known."""
+def suggestion(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return `no such setting; did you mean ...?` for a name that is not known; what is known begins with the prefix."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return "no such setting" + (f"; did you mean {near[0]}?" if near else "")
+    return "no such setting" + (f"; did you mean {prefix}{near[0]}?" if near else "")
 
 
 def _joined(said: str, why: str) -> str:

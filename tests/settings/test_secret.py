@@ -23,10 +23,10 @@ def test_no_way_of_printing_shows_it() -> None:
         str(secret),
         f"{secret}",
         f"{secret:>40}",
-        "%s" % secret,
+        "%s" % (secret,),  # noqa: UP031 - as logging does it
         repr(channel),
         str(attrs.asdict(channel)),
-    ]  # noqa: UP031
+    ]
     assert all(CANARY not in text for text in shown)
 
 

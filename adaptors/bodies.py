@@ -13,7 +13,7 @@ import attrs
 import msgspec
 
 from adaptors.endpoints import body_kind
-from adaptors.jsonbytes import Json, NotJSON, decoded, encoded, with_member
+from adaptors.jsonbytes import UNREADABLE, Json, NotJSON, decoded, encoded, with_member
 from adaptors.multipart import BadForm, field, with_field
 from adaptors.values import BodyKind, Endpoint
 
@@ -102,7 +102,7 @@ def _peek_json(endpoint: Endpoint, body: bytes) -> Peeked:
 def _members(body: bytes) -> _Members:
     try:
         return _decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return _members_leniently(body)
 
 

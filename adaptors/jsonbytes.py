@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,9 @@ Json: TypeAlias = Any
 _KEY = re.compile(rb'[ \t\r\n]*("(?:[^"\\]|\\.)*+")[ \t\r\n]*:[ \t\r\n]*', re.DOTALL)
 _AFTER_VALUE = re.compile(rb"[ \t\r\n]*([,}])")
 _STRING_VALUE = re.compile(rb'[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*+")', re.DOTALL)
+
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises: bytes that are no UTF-8 and deep nesting have errors of their own."""
 
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.encode
@@ -32,7 +35,7 @@ def decoded(document: bytes) -> Json:
     """Return what the document says. Raises NotJSON."""
     try:
         return msgspec.json.decode(document)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return _decoded_leniently(document)
 
 
@@ -75,7 +78,7 @@ def member_span(document: bytes, key: str) -> tuple[int, int] | None:
         return found
     try:
         members = _decode_members(document)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise NotJSON("it is no JSON object that can be changed") from error
     return _spans(document, members).get(key) if key in members else None
 

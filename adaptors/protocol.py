@@ -154,3 +154,7 @@ class Dialect(Protocol):
     def models_body(self, names: tuple[str, ...], created: int) -> bytes:
         """Return the answer to the model listing of this dialect."""
         ...
+
+    def model_body(self, name: str, created: int) -> bytes:
+        """Return the answer to the question for one model."""
+        ...

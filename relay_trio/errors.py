@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import enum
 
-from adaptors.failure import Failure
+from adaptors.failure import Failure, FailureKind
 from adaptors.values import Headers
 
 
@@ -52,6 +52,8 @@ class RelayError(Exception):
     outcome = Ended.INTERNAL_ERROR
     retryable = False
     """Another attempt, on another key or channel, may succeed."""
+    blames_upstream = False
+    """The provider is at fault: it counts against the health of the channel's key."""
 
     def __init__(
         self,
@@ -171,6 +173,7 @@ class UpstreamFailed(RelayError):
     code = "upstream_failed"
     outcome = Ended.UPSTREAM_ERROR
     retryable = True
+    blames_upstream = True
 
 
 class AnswerBroken(UpstreamFailed):
@@ -193,6 +196,20 @@ class LimitReached(RelayError):
         self.setting = setting
 
 
+_FAULTS_OF_UPSTREAM = frozenset(
+    {
+        FailureKind.UNAUTHORIZED,
+        FailureKind.TIMEOUT,
+        FailureKind.RATE_LIMITED,
+        FailureKind.QUOTA_EXHAUSTED,
+        FailureKind.OVERLOADED,
+        FailureKind.SERVER_ERROR,
+        FailureKind.BROKEN_ANSWER,
+    }
+)
+"""What the client asked for is no fault of the provider's: a 400, a context that is too long, a filter."""
+
+
 class UpstreamAnswered(RelayError):
     """The provider answered with an error; `failure` is what its adaptor made of it."""
 
@@ -202,6 +219,8 @@ class UpstreamAnswered(RelayError):
         super().__init__(failure.message, status=failure.status, retry_after=failure.retry_after, phase=phase)
         self.failure = failure
         self.headers = headers
+        self.upstream_status = failure.status
+        self.blames_upstream = failure.kind in _FAULTS_OF_UPSTREAM
 
 
 class ScopeCancelled(RelayError):

@@ -438,13 +438,13 @@ class PortableHub(_BaseHub):
         await trio.lowlevel.wait_writable(sock.raw)
         sock.writable = True
 
-
     async def wait_news(self, sock: HubSocket) -> None:
         """Wait for room, looking up now and then for what the peer says."""
         while not (sock.writable or sock.readable):
             with trio.move_on_after(_PORTABLE_POLL_S):
                 await self.wait_writable(sock)
-            sock.readable = sock.readable or _something_to_read(sock.raw)
+            if _something_to_read(sock.raw):
+                sock.readable = True
 
 
 def open_hub() -> Hub:

@@ -41,6 +41,10 @@ def _envelope(error: bytes) -> bytes:
     return b'{"error":' + error + b"}"
 
 
+def _model(name: str, created: int) -> Json:
+    return {"id": name, "object": "model", "created": created, "owned_by": "relay"}
+
+
 class OpenAIChatDialect:
     """Clients of `/chat/completions`, and of every other path of the OpenAI API but `/responses`."""
 
@@ -61,8 +65,11 @@ class OpenAIChatDialect:
 
     def models_body(self, names: tuple[str, ...], created: int) -> bytes:
         """Return the list as `GET /v1/models` gives it; `created` is in seconds since 1970."""
-        models = [{"id": name, "object": "model", "created": created, "owned_by": "relay"} for name in names]
-        return encoded({"object": "list", "data": models})
+        return encoded({"object": "list", "data": [_model(name, created) for name in names]})
+
+    def model_body(self, name: str, created: int) -> bytes:
+        """Return the model as `GET /v1/models/{id}` gives it."""
+        return encoded(_model(name, created))
 
 
 class OpenAIResponsesDialect(OpenAIChatDialect):

@@ -7,8 +7,8 @@ over the whole block tell: every event must be one line `data: {...}`, no event 
 hold `"usage":`; a search that hits by accident costs a decode and changes nothing. What is thereby not looked at is
 JSON inside the braces of such a line that is broken: it reaches the client as it would from the provider.
 
-A stream is complete with `[DONE]`, or if it ends cleanly after a finish_reason for every choice; then the `[DONE]` that
-was left out is added.
+A stream is complete with `[DONE]`, or if it ends cleanly after a finish_reason for every choice that was asked for; then
+the `[DONE]` that was left out is added.
 """
 
 from __future__ import annotations
@@ -146,7 +146,6 @@ class ChatAnswer:
         "_nulls",
         "_parser",
         "_renaming",
-        "_seen",
         "complete",
         "content_seen",
         "sequence",
@@ -165,7 +164,6 @@ class ChatAnswer:
         self._hides_usage = hides_usage
         self._parser = SSEParser(max_event_bytes)
         self._nulls = NullKeys()
-        self._seen: set[int] = set()
         self._finished: set[int] = set()
         self.content_seen = False
         self.complete = False
@@ -212,7 +210,7 @@ class ChatAnswer:
         chunk = decoded_event(event, data)
         choices = [choice for choice in chunk.get("choices") or () if isinstance(choice, dict)]
         self._nulls.learn(event.raw)
-        self._note_choices(choices)
+        self._note_ends(choices)
         usage = read_usage(chunk.get("usage"))
         self.usage = usage or self.usage
         if usage is not None and not choices and self._hides_usage:
@@ -222,13 +220,11 @@ class ChatAnswer:
             self.stored_id = text(chunk.get("id"))
         return event.raw if self._renaming is None else self._renamed(event, data, chunk)
 
-    def _note_choices(self, choices: list[Json]) -> None:
+    def _note_ends(self, choices: list[Json]) -> None:
         for choice in choices:
             index = choice.get("index", 0)
-            if type(index) is int and 0 <= index < _MAX_CHOICES:
-                self._seen.add(index)
-                if choice.get("finish_reason"):
-                    self._finished.add(index)
+            if choice.get("finish_reason") and type(index) is int and 0 <= index < _MAX_CHOICES:
+                self._finished.add(index)
 
     def _renamed(self, event: ServerEvent, data: bytes, chunk: Json) -> bytes:
         if self._renaming is None or not isinstance(chunk.get("model"), str):
@@ -248,13 +244,10 @@ class ChatAnswer:
         yield from self._watched(last_event(self._parser.rest))
         if self.complete:
             return
-        if not self._all_finished():
+        if len(self._finished) < choices_asked_for(self._call):
             raise incomplete()
         self.content_seen = self.complete = True
         yield DONE
-
-    def _all_finished(self) -> bool:
-        return self._seen <= self._finished and len(self._finished) >= choices_asked_for(self._call)
 
     # Or the answer in one piece.
 

@@ -18,7 +18,7 @@ import attrs
 import msgspec
 
 from adaptors.failure import BodyState, Failure, FailureKind
-from adaptors.jsonbytes import Json, NotJSON, decoded
+from adaptors.jsonbytes import UNREADABLE, Json, NotJSON, decoded
 from adaptors.values import Headers
 
 MAX_WORDS_BYTES: Final = 8192
@@ -205,7 +205,7 @@ def _raw_error(body: bytes) -> bytes | None:
     try:
         raw = bytes(msgspec.json.decode(body, type=_Envelope).error)
         error = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return None
     if not isinstance(error, dict) or len(raw) > MAX_WORDS_BYTES:
         return None

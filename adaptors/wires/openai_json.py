@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from adaptors.failure import AnswerFailed
-from adaptors.jsonbytes import Json, NotJSON, decoded, encoded, with_member
+from adaptors.jsonbytes import UNREADABLE, Json, NotJSON, decoded, encoded, with_member
 from adaptors.values import Usage
 from adaptors.wires.openai_errors import broken_answer, error_inside
 from adaptors.wires.openai_usage import read_usage
@@ -38,7 +38,7 @@ def read_document(body: bytes) -> Document:
     """Return what stands in a whole 2xx body. Raises AnswerFailed: it is no JSON object, or it is an error."""
     try:
         document = _decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         document = _read_leniently(body)
     if document.error or document.object == "error":
         _refuse_error(document, body)

@@ -16,9 +16,6 @@ from relay_trio.settings.model import ChannelSettings, Limits, Settings, variabl
 from relay_trio.upstream.target import Proxy, Route, proxy_of
 
 
-
-
-
 @attrs.frozen
 class ChannelClocks:
     """The limits of an attempt on this channel. None is off, or the total's business."""
@@ -51,6 +48,8 @@ class Channel:
     priority: int = 0
     weight: int = 1
     transport: str = "native"
+    proxy_url: str | None = attrs.field(default=None, repr=False)
+    """For httpx's own transport only; ours has it in `route`."""
     model_map: Mapping[str, str] = attrs.field(factory=dict)
     model_patterns: tuple[str, ...] | None = None
     _matches: Callable[[str], object] = attrs.field(default=bool, repr=False)
@@ -75,7 +74,9 @@ class Channel:
     @property
     def lists_all(self) -> bool:
         """Its configuration says all that it serves, so that the provider need not be asked."""
-        return self.model_patterns is not None and not any(mark in model for model in self.model_patterns for mark in "*?[")
+        return self.model_patterns is not None and not any(
+            mark in model for model in self.model_patterns for mark in "*?["
+        )
 
 
 def channel_from(settings: ChannelSettings, relay: Settings, adaptor: Adaptor, tls: ssl.SSLContext) -> Channel:
@@ -115,6 +116,7 @@ def channel_from(settings: ChannelSettings, relay: Settings, adaptor: Adaptor, t
         priority=settings.priority,
         weight=settings.weight,
         transport=settings.transport,
+        proxy_url=settings.proxy.reveal() if settings.proxy is not None else None,
         model_map=settings.model_map,
         model_patterns=settings.models,
         matches=_matcher(settings.models),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
@@ -27,9 +27,16 @@ class Configuration:
 def configured(config: Path | None, listen: str | None = None) -> Configuration:
     """Return the configuration. Raises CommandFailed with every problem and status 2."""
     adaptors = registry.load(registry.installed())
-    options = {} if listen is None else {"listen": listen}
     try:
-        settings = load(os.environ, config, secrets.token_hex, providers=tuple(adaptors.values()), options=options)
+        settings = read(config, listen, adaptors, secrets.token_hex)
     except ConfigurationErrors as errors:
         raise CommandFailed(*errors.problems, status=2) from errors
     return Configuration(settings, adaptors)
+
+
+def read(
+    config: Path | None, listen: str | None, adaptors: Mapping[str, Adaptor], randomness: Callable[[int], str]
+) -> Settings:
+    """Return the settings as they are now. Raises ConfigurationErrors."""
+    options = {} if listen is None else {"listen": listen}
+    return load(os.environ, config, randomness, providers=tuple(adaptors.values()), options=options)

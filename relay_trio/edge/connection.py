@@ -67,6 +67,10 @@ class ConnectionServices:
     """Returns the server's TLS context for hypercorn's configuration."""
     refused: Callable[[int, str, str | None], None]
     """Is told (status, code, client's address) of input that never became a request."""
+    crashed: Callable[[BaseException], None]
+    """Is told of what should never come out of the application: it must not end the server."""
+    drain_s: float
+    """How long live requests may go on when hypercorn shuts down by itself."""
     live: set[ClientConnection] = attrs.field(factory=set)
 
 
@@ -128,6 +132,8 @@ class ClientConnection:
         transport = self._stream.transport_stream if self._tls else self._stream
         raw = socket.socket(fileno=transport.socket.detach())
         services = self._services
+        # hypercorn's own default cuts live streams after 3 s; read when its shutdown begins.
+        self._config.graceful_timeout = max(self._config.graceful_timeout, services.drain_s)
         services.balance.client_connections.opened += 1
         services.live.add(self)
         self._sock: HubSocket | None = None
@@ -136,6 +142,8 @@ class ClientConnection:
                 await self._serve_all(raw)
         except (OSError, trio.ClosedResourceError, trio.BrokenResourceError, LimitReached):
             pass  # the client is gone or stalled: the request, if there was one, has logged it
+        except Exception as error:  # noqa: BLE001 - a server's last wall: what passes it ends all other requests
+            services.crashed(error)
         finally:
             services.live.discard(self)
             services.balance.client_connections.closed += 1
@@ -177,6 +185,11 @@ class ClientConnection:
             refusal = _Refusal(408, "request_head_timeout", f"No complete request head came within {reason}.")
             self._sock.send_now(self._refusal_bytes(refusal))
         self._scope.cancel(reason=reason)
+
+    @property
+    def waits(self) -> bool:
+        """No request is being served."""
+        return self.kick_at != float("inf")
 
     @property
     def terminated(self) -> bool:

@@ -43,11 +43,6 @@ class Affinity:
         return None
 
 
-def ids_in_path(path: str) -> tuple[str, ...]:
-    """Return what may be ids in a path: the segments that hold a digit, as those of providers do."""
-    return tuple(segment for segment in path.split("/") if any(character.isdigit() for character in segment))
-
-
 def id_in_answer(body: bytes) -> str | None:
     """Return the id of the object that a JSON answer describes, from its first bytes."""
     found = _FIRST_ID.search(body)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import attrs
 import trio
 
+from adaptors.endpoints import wire_of
 from adaptors.failure import AnswerFailed, BodyState, FailureKind
 from adaptors.protocol import Adaptor, Answer
 from adaptors.values import Call
@@ -82,7 +83,7 @@ class Attempt:
             record.upstream_request_id = upstream_id.decode("latin-1")[:128]
         if response.status >= _FIRST_ERROR_STATUS:
             raise await read_failure(response, adaptor, self.exchange.scope.clock)
-        if call.endpoint.wire is None:
+        if wire_of(call.endpoint, stream=call.stream) is None:
             await self._pass_body(response)
             return
         response = _readable(response)
@@ -103,7 +104,9 @@ class Attempt:
         if not content_type.lower().startswith(b"text/event-stream"):
             body, _ = await _read_bounded(response)
             _raise_error_inside(answer, body)
-            raise AnswerBroken("The provider answered a stream request with something else than a stream.", phase="headers")
+            raise AnswerBroken(
+                "The provider answered a stream request with something else than a stream.", phase="headers"
+            )
         self.exchange.set_stream_headers(self._headers(response))
         await deliver_events(self.exchange, response, answer, self.candidate.channel.clocks)
 
@@ -212,5 +215,3 @@ async def _read_bounded(response: Response) -> tuple[bytes, BodyState]:
         except UpstreamFailed:
             state = BodyState.TRUNCATED
     return b"".join(pieces)[:ERROR_BODY_MAX_BYTES], state
-
-

@@ -36,19 +36,10 @@ class Situation:
     max_attempts: int
     time_left_s: float
     retry_min_left_s: float
+    looking_for_object: bool = False
+    """Nobody knows which account holds the object that is asked for: a 404 sends the search on."""
 
 
-_CURABLE = frozenset(
-    {
-        FailureKind.UNAUTHORIZED,
-        FailureKind.TIMEOUT,
-        FailureKind.RATE_LIMITED,
-        FailureKind.QUOTA_EXHAUSTED,
-        FailureKind.OVERLOADED,
-        FailureKind.SERVER_ERROR,
-        FailureKind.BROKEN_ANSWER,
-    }
-)
 _OF_THE_KEY = frozenset({FailureKind.UNAUTHORIZED, FailureKind.RATE_LIMITED, FailureKind.QUOTA_EXHAUSTED})
 """Another key of the same channel may fare better; all else is the channel's, and another channel comes first."""
 
@@ -59,11 +50,11 @@ def next_step(
     """Return the candidates that are still to be tried, the next one first, or why there is to be no next attempt."""
     if situation.content_sent:
         return GiveUp.CONTENT_SENT
-    if not is_curable(error):
+    if not is_curable(error, situation):
         return GiveUp.NOT_CURABLE
     if not situation.repeatable:
         return GiveUp.NOT_REPEATABLE
-    if situation.attempts_made >= situation.max_attempts:
+    if situation.attempts_made >= situation.max_attempts and not _is_search(error, situation):
         return GiveUp.NO_ATTEMPTS_LEFT
     if not rest:
         return GiveUp.NO_CANDIDATE_LEFT
@@ -74,11 +65,20 @@ def next_step(
     return tuple(sorted(rest, key=lambda candidate: candidate.channel is failed.channel))
 
 
-def is_curable(error: RelayError) -> bool:
+def is_curable(error: RelayError, situation: Situation) -> bool:
     """Say whether another key or channel may answer where this one failed."""
     if isinstance(error, UpstreamAnswered):
-        return error.failure.kind in _CURABLE
+        return error.blames_upstream or _is_search(error, situation)
     return error.retryable
+
+
+def _is_search(error: RelayError, situation: Situation) -> bool:
+    """Say whether the answer only means that the object is another account's: each is asked once, however many."""
+    return (
+        situation.looking_for_object
+        and isinstance(error, UpstreamAnswered)
+        and error.failure.kind is FailureKind.NOT_FOUND
+    )
 
 
 def is_of_the_key(error: RelayError) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
 
 import attrs
@@ -16,7 +16,7 @@ from relay_trio.relay.pacemaker import Pacemaker
 from relay_trio.relay.record import Record
 from relay_trio.scopes.balance import Balance
 from relay_trio.scopes.nursery import NurseryRegistry
-from relay_trio.upstream.transport import Sender, Transport
+from relay_trio.upstream.transport import Sender
 
 
 class Log(Protocol):
@@ -52,14 +52,14 @@ class Drain:
 
 @attrs.frozen(eq=False)
 class RelayServices:
-    """What requests use. `senders` holds the channels that use httpx's own transport, by channel name."""
+    """What requests use."""
 
     registry: NurseryRegistry
     balance: Balance
     catalog: CatalogHolder
     health: Health
-    transport: Transport
-    senders: Mapping[str, Sender]
+    sender: Callable[[Channel], Sender]
+    """Returns what sends requests for a channel."""
     admission: Admission
     budget: BufferBudget
     pacemaker: Pacemaker
@@ -73,7 +73,3 @@ class RelayServices:
     new_request_id: Callable[[], str]
     utc_now: Callable[[], float]
     """Seconds since the epoch: for keys that expire, never for a deadline."""
-
-    def sender(self, channel: Channel) -> Sender:
-        """Return what sends requests for this channel."""
-        return self.transport if channel.transport == "native" else self.senders[channel.name]

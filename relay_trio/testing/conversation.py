@@ -306,8 +306,9 @@ class Conversation:
         """Send the whole answer."""
         await self.send_head(framing, extra)
         if self.request.method == "HEAD":
-            return
-        await self.send_pieces(*self.answer.pieces, interval_s=interval_s)
+            self._framing = Framing.CLOSE if self._framing is Framing.CLOSE else Framing.NONE
+        else:
+            await self.send_pieces(*self.answer.pieces, interval_s=interval_s)
         await self.send_end()
 
     async def send_in_place(self, status: int, headers: Headers, body: bytes) -> None:

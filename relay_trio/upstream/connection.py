@@ -95,8 +95,6 @@ class UpstreamConnection:
         """
         while not self.status:
             await self._read_once("headers", "before it sent an answer")
-            if not self.status and self._head_bytes > _MAX_HEAD_BYTES:
-                raise AnswerBroken("The provider's answer has too large a head.", phase="headers")
 
     async def receive(self) -> bytes:
         """Return the next piece of the body, everything that one read gave; b"" at its proven end.
@@ -141,6 +139,8 @@ class UpstreamConnection:
                 self._surplus = True
                 return
             raise AnswerBroken("The provider's answer is not valid HTTP.", phase=phase) from error
+        if not self.status and self._head_bytes > _MAX_HEAD_BYTES:
+            raise AnswerBroken("The provider's answer has too large a head.", phase=phase)
 
     # What the parser tells (llhttp's callbacks, by httptools)
 

@@ -27,7 +27,9 @@ class DecodedResponse:
         bits = _WINDOW_BITS.get(encoding.strip().lower())
         if bits is None:
             name = encoding.decode("latin-1")[:20]
-            raise AnswerBroken(f'The provider compressed its answer in a way nobody asked for ("{name}").', phase="headers")
+            raise AnswerBroken(
+                f'The provider compressed its answer in a way nobody asked for ("{name}").', phase="headers"
+            )
         self._response = response
         self._inflater = zlib.decompressobj(bits)
         self._taken = 0

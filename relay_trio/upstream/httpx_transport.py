@@ -5,14 +5,14 @@ Slower by a factor of ten, with the same limits, the same errors, and a close th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 import httpx
 
 from adaptors.values import Header, UpstreamRequest
 from relay_trio.errors import LimitReached, UpstreamFailed
-from relay_trio.scopes.balance import Balance, Count
+from relay_trio.scopes.balance import Balance
 from relay_trio.scopes.phase import Limit, PhaseClock, limit_reached
 from relay_trio.scopes.shielded import shielded
 from relay_trio.upstream.target import Route
@@ -27,6 +27,7 @@ class HttpxSender:
 
     def __init__(self, balance: Balance, route: Route, proxy: str | None) -> None:
         self._count = balance.upstream_connections
+        self.in_flight = 0
         self._transport = httpx.AsyncHTTPTransport(
             verify=route.tls,
             proxy=proxy,
@@ -50,13 +51,21 @@ class HttpxSender:
             content=request.body if upload is None else _pieces(upload),
             extensions={"timeout": {"connect": route.connect.seconds, "write": route.send.seconds}},
         )
-        self._count.opened += 1
+        self._hold()
         try:
             response = await self._send(wanted, route, clock, headers)
         except BaseException:
-            self._count.closed += 1
+            self._let_go()
             raise
-        return HttpxResponse(response, self._count)
+        return HttpxResponse(response, self._let_go)
+
+    def _hold(self) -> None:
+        self._count.opened += 1
+        self.in_flight += 1
+
+    def _let_go(self) -> None:
+        self._count.closed += 1
+        self.in_flight -= 1
 
     async def _send(
         self, request: httpx.Request, route: Route, clock: PhaseClock, headers: Limit | None
@@ -79,11 +88,11 @@ class HttpxSender:
 class HttpxResponse:
     """The answer on a connection of httpx."""
 
-    def __init__(self, response: httpx.Response, count: Count) -> None:
+    def __init__(self, response: httpx.Response, let_go: Callable[[], None]) -> None:
         assert isinstance(response.stream, httpx.AsyncByteStream)
         self._stream = response.stream
         self._pieces = aiter(response.stream)
-        self._count = count
+        self._let_go = let_go
         self._open = True
         self.status = response.status_code
         self.headers: list[Header] = [(name.lower(), value) for name, value in response.headers.raw]
@@ -101,7 +110,7 @@ class HttpxResponse:
         if not self._open:
             return
         self._open = False
-        self._count.closed += 1
+        self._let_go()
         with shielded(_CLOSE_S), suppress(httpx.TransportError, OSError):
             await self._stream.aclose()
 
@@ -119,7 +128,9 @@ def _framing(upload: Upload | None) -> list[Header]:
     return [(b"content-length", b"%d" % upload.length)]
 
 
-def _translated(error: httpx.TransportError, route: Route | None, phase: str, when: str) -> UpstreamFailed | LimitReached:
+def _translated(
+    error: httpx.TransportError, route: Route | None, phase: str, when: str
+) -> UpstreamFailed | LimitReached:
     """Bring httpx's errors to ours: its connect and write time-outs are two of our clocks."""
     if route is not None and isinstance(error, httpx.ConnectTimeout):
         return _as_limit("connect", route.connect)

@@ -83,7 +83,7 @@ def proxy_of(url: str) -> Proxy:
     """Return the proxy that an http:// URL names. Raises ValueError with a sentence."""
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
-        raise ValueError("a proxy is an http:// URL; for socks5h:// set transport = \"httpx\" on the channel")
+        raise ValueError('a proxy is an http:// URL; for socks5h:// set transport = "httpx" on the channel')
     authorization = None
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"

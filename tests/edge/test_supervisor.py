@@ -18,7 +18,7 @@ import trio
 
 from relay_trio.edge import supervisor as module
 from relay_trio.edge.supervisor import BackOff, Supervisor, WorkerPlan, WorkersNotSupportedError, run_workers
-from relay_trio.edge.worker_seat import VARIABLE, WorkerSeat, take_seat
+from relay_trio.edge.worker_seat import VARIABLE
 from relay_trio.telemetry.log import configure
 from relay_trio.telemetry.log_writer import LogStatistics
 from relay_trio.telemetry.redaction import Redactor
@@ -385,17 +385,6 @@ def names_below(directory: Path) -> list[str]:
 
 def mode_of(path: Path) -> int:
     return path.stat().st_mode & 0o777
-
-
-def test_the_seat_is_found_once(tmp_path: Path) -> None:
-    """A worker takes its seat out of the environment, so that no child of its own believes it is a worker."""
-    seat = WorkerSeat(3, tmp_path, (5, 6), 7)
-    environment: dict[str, str] = {}
-    assert take_seat(environment) is None
-    seat.write(environment)
-    assert take_seat(environment) == seat
-    assert environment == {}
-    assert seat.metrics_directory == tmp_path / "metrics"
 
 
 def test_the_delay_doubles_up_to_its_limit_and_starts_anew() -> None:

@@ -61,7 +61,7 @@ class Place:
 
     def problems(self, environ: Mapping[str, str] = NOTHING, **variables: str) -> list[str]:
         with pytest.raises(ConfigurationErrors) as caught:
-            self.load(environ, **variables)
+            self.load({**environ, **variables})
         return list(caught.value.problems)
 
 

@@ -1,0 +1,153 @@
+"""The ASGI application: each request gets a scope, a dialect and somebody who answers it.
+
+The application's lifespan is the service nursery's: what lives longer than a request lives there, and ends with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+import attrs
+
+from adaptors.values import Endpoint, Header
+from relay_trio.edge import dialect as dialects
+from relay_trio.edge.connection import ConnectionServices
+from relay_trio.edge.handlers.models import ModelList
+from relay_trio.edge.handlers.own import Own
+from relay_trio.edge.routes import OwnPath, own_path
+from relay_trio.errors import MethodNotAllowed, UnknownPath
+from relay_trio.relay.exchange import ClientRequest, Exchange
+from relay_trio.relay.headers import value
+from relay_trio.relay.pipeline import Pipeline, cors_headers
+from relay_trio.relay.relaying import Relaying
+from relay_trio.relay.services import RelayServices
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_PREFLIGHT_HEADERS: list[Header] = [
+    (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE, OPTIONS"),
+    (b"access-control-max-age", b"86400"),
+]
+_MODEL_ENDPOINTS = frozenset({"models.list", "models.stored"})
+
+
+@attrs.frozen(eq=False)
+class Running:
+    """What the application works with while it lives. hypercorn hands it to every connection as `state`."""
+
+    services: RelayServices
+    connections: ConnectionServices
+    pipeline: Pipeline
+    own: Own
+    models: ModelList
+    client_address: Callable[[str | None, list[Header]], str | None]
+    """Returns the client's address as the log shall have it: X-Forwarded-For is believed from trusted proxies only."""
+    reload: Callable[[], None]
+    """Reads the configuration again."""
+
+
+class Opens(Protocol):
+    """Opens the service nursery and everything in it; closes it on leaving."""
+
+    def __call__(self) -> AbstractAsyncContextManager[Running]: ...
+
+
+class App:
+    """The relay as an ASGI application. Runs on trio only, on this package's connection class."""
+
+    def __init__(self, opens: Opens) -> None:
+        self._opens = opens
+        self.running: Running | None = None
+        """What runs, from the lifespan's start to its end."""
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope: the lifespan, or one request."""
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope["state"]["relay_trio"], scope, receive, send)
+        else:
+            raise NotImplementedError(f"the connection class makes no scope of type {scope['type']}")
+
+    async def _live(self, scope: Message, receive: Receive, send: Send) -> None:
+        await receive()  # lifespan.startup
+        async with self._opens() as running:
+            scope["state"]["relay_trio"] = self.running = running
+            await send({"type": "lifespan.startup.complete"})
+            await receive()  # lifespan.shutdown: hypercorn has closed the listeners and the last connection has ended
+        self.running = None
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _serve(self, running: Running, scope: Message, receive: Receive, send: Send) -> None:
+        headers: list[Header] = scope["headers"]
+        peer = scope["client"]
+        request = ClientRequest(
+            method=scope["method"],
+            path=scope["path"],
+            raw_path=scope["raw_path"],
+            query=scope["query_string"],
+            headers=headers,
+            client=running.client_address(peer[0] if peer else None, headers),
+            receive=receive,
+            send=send,
+            on_disconnect=scope["extensions"]["relay_trio.on_disconnect"],
+        )
+        own, object_id = own_path(request.path)
+        if own is not None:
+            work = _own_work(running, own, object_id, request)
+            await running.pipeline.run(request, dialects.DEFAULT, work, name="monitoring", quiet=True)
+            return
+        endpoint, path = dialects.endpoint_of(request.method, request.raw_path)
+        dialect = dialects.dialect_at(endpoint)
+        await running.pipeline.run(request, dialect, _api_work(running, endpoint, path, request), name="request")
+
+
+Work = Callable[[Exchange], Awaitable[None]]
+
+
+def _own_work(running: Running, own: OwnPath, object_id: str, request: ClientRequest) -> Work:
+    if request.method not in own.methods:
+        return _refuse(_wrong_method(request, own.methods))
+    answer: Callable[[Exchange, str], Awaitable[None]] = getattr(running.own, own.handler)
+    return lambda exchange: answer(exchange, object_id)
+
+
+def _api_work(running: Running, endpoint: Endpoint | None, path: bytes, request: ClientRequest) -> Work:
+    if endpoint is not None:
+        if endpoint.name in _MODEL_ENDPOINTS and request.method == "GET":
+            return lambda exchange: running.models.answer(exchange, path)
+        return Relaying(running.services, endpoint, path)
+    allowed = running.services.catalog.current.settings.cors_origins
+    if request.method == "OPTIONS" and allowed:
+        return lambda exchange: _preflight(exchange, allowed)
+    methods = dialects.methods_at(path)
+    if methods:
+        return _refuse(_wrong_method(request, methods))
+    nearest = dialects.nearest_path(request.raw_path)
+    hint = f" Did you mean {nearest}?" if nearest is not None else ""
+    return _refuse(UnknownPath(f"There is no {request.path[:200]} here.{hint}"))
+
+
+def _wrong_method(request: ClientRequest, methods: tuple[str, ...]) -> MethodNotAllowed:
+    allow = ", ".join(methods)
+    return MethodNotAllowed(f"{request.path[:200]} takes {allow}, not {request.method}.", allow=allow)
+
+
+def _refuse(error: Exception) -> Work:
+    async def work(exchange: Exchange) -> None:  # noqa: ARG001 - the error says it all
+        raise error
+
+    return work
+
+
+async def _preflight(exchange: Exchange, allowed: tuple[str, ...]) -> None:
+    """Answer what a browser asks before a page may call (the Fetch standard, 3.2.2). It carries no key."""
+    headers: list[Header] = []
+    if cors_headers(allowed, value(exchange.request.headers, b"origin")):
+        wanted = value(exchange.request.headers, b"access-control-request-headers") or b"*"
+        headers = [*_PREFLIGHT_HEADERS, (b"access-control-allow-headers", wanted)]
+    await exchange.answer(204, headers, b"")

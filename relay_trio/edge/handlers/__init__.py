@@ -1,0 +1,1 @@
+"""Who answers a path that is not relayed."""

@@ -1,0 +1,176 @@
+"""The health of one worker as a value, and of several as one: what `/api/monitor/health` says.
+
+A worker's own health is a plain dictionary, because its siblings ask for it over a socket; `merged` is a pure function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import attrs
+import trio
+
+from relay_trio.channels.catalog import CatalogHolder
+from relay_trio.channels.health import Health
+from relay_trio.relay.admission import Admission
+from relay_trio.relay.services import Drain
+from relay_trio.scopes.census import Baseline, take_census, unaccounted
+from relay_trio.scopes.nursery import NurseryRegistry
+from relay_trio.scopes.watchdog import Watchdog
+from relay_trio.sockets import Hub
+from relay_trio.telemetry.log_writer import LogSink
+from relay_trio.telemetry.process import descriptors, memory, socket_descriptors
+
+Json = dict[str, Any]
+
+_LEVELS = ("ok", "warning", "error", "draining")
+
+
+@attrs.frozen(eq=False)
+class Vitals:
+    """Where the numbers of one worker come from."""
+
+    pid: int
+    version: str
+    started: float
+    registry: NurseryRegistry
+    admission: Admission
+    watchdog: Watchdog
+    hub: Hub
+    catalog: CatalogHolder
+    channel_health: Health
+    drain: Drain
+    log: LogSink
+    baseline: Callable[[], Baseline | None]
+    """Returns what a process at rest holds, or None in the first moments."""
+
+    def known_sockets(self) -> int:
+        """Return how many open sockets the relay itself knows of."""
+        return self.hub.statistics().attached
+
+    def unaccounted(self) -> dict[str, int]:
+        """Return what is there and in nobody's count, by kind."""
+        baseline = self.baseline()
+        if baseline is None:
+            return {}
+        return unaccounted(take_census(socket_descriptors()), baseline, self.registry, self.known_sockets())
+
+    def snapshot(self) -> Json:
+        """Return this worker's health."""
+        balance = self.registry.balance
+        slots = self.admission.statistics()
+        oldest = self.registry.oldest()
+        peak = self.registry.peak()
+        files = descriptors()
+        astray = self.unaccounted()
+        status, reasons = self._judge(astray)
+        return {
+            "status": status,
+            "reasons": reasons,
+            "nurseries": len(self.registry),
+            "goroutines": len(self.registry),
+            "peak": {"1h": peak.hour, "24h": peak.day},
+            "tasks": take_census(None).tasks,
+            "requests": {
+                "live": slots.live,
+                "queued": slots.queued,
+                "oldest_s": round(oldest.age, 3) if oldest is not None else 0.0,
+                "overdue": sum(1 for scope in self.registry if scope.overdue),
+            },
+            "balance": {
+                kind: {
+                    "opened": count.opened,
+                    "closed": count.closed,
+                    "live": count.live,
+                    "unaccounted": astray.get(_CENSUS_OF.get(kind, kind), 0),
+                }
+                for kind, count in balance.counts().items()
+            },
+            "fds": {"open": files.open, "limit": files.limit},
+            "memory": attrs.asdict(memory()),
+            "loop_lag_ms": round(self.watchdog.lag.worst * 1000, 3),
+            "log": {"dropped": self.log.statistics().dropped},
+            "channels": self._channels(),
+            "uptime_s": round(trio.current_time() - self.started, 3),
+            "version": self.version,
+            "pid": self.pid,
+        }
+
+    def _judge(self, astray: dict[str, int]) -> tuple[str, list[str]]:
+        finding = self.watchdog.judge()
+        status, reasons = finding.level, list(finding.reasons)
+        for kind, count in astray.items():
+            if count:
+                reasons.append(f"{count} {kind} that no count knows of")
+                status = "warning" if status == "ok" else status
+        if self.drain.draining:
+            status = "draining"
+            reasons.append("going down: live requests go on, new ones are refused")
+        return status, reasons
+
+    def _channels(self) -> Json:
+        now = trio.current_time()
+        channels = self.catalog.current.channels
+        up = [
+            any(not self.channel_health.is_down((channel.name, key.number), now) for key in channel.keys)
+            for channel in channels
+        ]
+        return {"up": sum(up), "down": len(up) - sum(up)}
+
+
+_CENSUS_OF = {"client_connections": "sockets"}
+"""Which kind of the balance shows a kind of the census: a socket that nobody knows is shown with the connections."""
+
+_SUMMED = ("nurseries", "goroutines", "tasks")
+
+
+def merged(own: Json, others: Iterable[Json]) -> Json:
+    """Return the health of all workers as one: sums, the oldest request, the worst status, the longest lag."""
+    workers = [own, *others]
+    if len(workers) == 1:
+        return {**own, "workers": [_worker(own)]}
+    whole = dict(own)
+    whole["status"] = max((worker["status"] for worker in workers), key=_LEVELS.index)
+    whole["reasons"] = [f"worker {worker['pid']}: {reason}" for worker in workers for reason in worker["reasons"]]
+    for name in _SUMMED:
+        whole[name] = sum(worker[name] for worker in workers)
+    whole["peak"] = {span: sum(worker["peak"][span] for worker in workers) for span in own["peak"]}
+    whole["requests"] = {
+        "live": _total(workers, "requests", "live"),
+        "queued": _total(workers, "requests", "queued"),
+        "oldest_s": max(worker["requests"]["oldest_s"] for worker in workers),
+        "overdue": _total(workers, "requests", "overdue"),
+    }
+    whole["balance"] = {
+        kind: {name: sum(worker["balance"][kind][name] for worker in workers) for name in counts}
+        for kind, counts in own["balance"].items()
+    }
+    whole["fds"] = {"open": _total(workers, "fds", "open"), "limit": own["fds"]["limit"]}
+    whole["memory"] = {name: _total(workers, "memory", name) for name in own["memory"]}
+    whole["loop_lag_ms"] = max(worker["loop_lag_ms"] for worker in workers)
+    whole["log"] = {"dropped": _total(workers, "log", "dropped")}
+    whole["channels"] = {
+        "up": max(worker["channels"]["up"] for worker in workers),
+        "down": min(worker["channels"]["down"] for worker in workers),
+    }
+    whole["uptime_s"] = max(worker["uptime_s"] for worker in workers)
+    whole["workers"] = [_worker(worker) for worker in workers]
+    del whole["pid"]
+    return whole
+
+
+def _total(workers: list[Json], group: str, name: str) -> float | None:
+    values = [worker[group][name] for worker in workers]
+    known: list[float] = [value for value in values if value is not None]
+    return round(sum(known), 1) if known else None
+
+
+def _worker(worker: Json) -> Json:
+    return {
+        "pid": worker["pid"],
+        "status": worker["status"],
+        "nurseries": worker["nurseries"],
+        "uptime_s": worker["uptime_s"],
+        "rss_mb": worker["memory"]["rss_mb"],
+    }

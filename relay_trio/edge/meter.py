@@ -1,0 +1,105 @@
+"""From what the relay knows of its requests to the numbers of `/metrics`."""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from relay_trio.edge.handlers.health import Vitals
+from relay_trio.relay.record import Record
+from relay_trio.telemetry.metrics import FinishedRequest, Metrics, Sample
+from relay_trio.telemetry.process import descriptors, memory
+from relay_trio.upstream.pool import Pool
+
+SAMPLE_INTERVAL_S = 5.0
+"""How old the gauges of a sibling may be: with several workers one page shows all of them."""
+
+_PHASES = ("queue", "body", "connect", "headers")
+_MIB = 1024 * 1024
+
+
+@attrs.frozen(eq=False)
+class MetricsMeter:
+    """Counts what requests did. The relay's `Meter`."""
+
+    metrics: Metrics
+
+    def request_finished(self, record: Record) -> None:
+        """Count a request that is over."""
+        scope = record.scope
+        spent = scope.clock.spent
+        seconds = {phase: spent[phase] for phase in _PHASES if phase in spent}
+        seconds["total"] = scope.age
+        if record.first_event_s is not None:
+            seconds["first_event"] = record.first_event_s
+        usage = record.usage
+        self.metrics.observe_request(
+            FinishedRequest(
+                dialect=record.dialect,
+                outcome=record.outcome,
+                channel=record.channel,
+                model=record.model,
+                seconds=seconds,
+                body_bytes={
+                    "from_client": scope.bytes_in,
+                    "to_client": scope.bytes_out,
+                    "from_upstream": record.upstream_bytes_in,
+                },
+                tokens={}
+                if usage is None
+                else {
+                    "input": usage.input_tokens,
+                    "output": usage.output_tokens,
+                    "cached": usage.cached_tokens,
+                    "reasoning": usage.reasoning_tokens,
+                },
+            )
+        )
+        for _ in range(record.keepalives):
+            self.metrics.count_keepalive(record.dialect)
+
+    def attempt_finished(self, channel: str, result: str) -> None:
+        """Count an attempt by its result."""
+        self.metrics.count_attempt(channel, result)
+
+
+@attrs.frozen(eq=False)
+class Sampler:
+    """Brings to the page what is counted elsewhere."""
+
+    metrics: Metrics
+    vitals: Vitals
+    pool: Pool
+
+    def sample(self) -> None:
+        """Take the numbers of now."""
+        vitals, pool = self.vitals, self.pool.statistics()
+        slots = vitals.admission.statistics()
+        counts = vitals.registry.balance.counts()
+        self.metrics.sample(
+            Sample(
+                live_nurseries=len(vitals.registry),
+                tasks=counts["tasks"].live + counts["client_connections"].live,
+                live_requests=slots.live,
+                queued_requests=slots.queued,
+                idle_upstream_connections=pool.idle,
+                busy_upstream_connections=pool.in_use,
+                open_descriptors=descriptors().open or 0,
+                resident_bytes=round((memory().rss_mb or 0) * _MIB),
+                log_lines_dropped=vitals.log.statistics().dropped,
+                opened={kind: count.opened for kind, count in counts.items()},
+                closed={kind: count.closed for kind, count in counts.items()},
+                unaccounted=vitals.unaccounted(),
+            )
+        )
+
+    async def run(self) -> None:
+        """Sample now and then, until cancelled, so that a sibling's page is not old. A service task."""
+        while True:
+            await trio.sleep(SAMPLE_INTERVAL_S)
+            self.sample()
+
+    async def page(self) -> tuple[bytes, str]:
+        """Return the page and its content type. It is rendered in a thread: with many series it takes milliseconds."""
+        self.sample()
+        return await trio.to_thread.run_sync(self.metrics.render, abandon_on_cancel=True), self.metrics.content_type

@@ -1,0 +1,157 @@
+"""hypercorn's process with our drain around it: the listener stays open until the last live request has ended.
+
+first SIGTERM or SIGINT   /readyz says 503, new requests get 503, monitoring answers on, live streams go on
+no live request left, or RELAY_DRAIN_TIMEOUT over: the rest is cancelled, each with its dialect's error event
+then                      hypercorn's own shutdown: listeners closed, idle connections ended, lifespan ended
+second signal             at once, exit status 1
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config, Sockets
+from hypercorn.trio.run import worker_serve
+
+from relay_trio.edge.app import App, Running
+from relay_trio.errors import Ended
+from relay_trio.relay.services import Drain, Log
+from relay_trio.settings.model import CLEANUP_S, Settings
+from relay_trio.telemetry.log import HypercornLogger
+
+BACKLOG = 2048
+"""Connections that the kernel keeps until they are accepted; it takes at most net.core.somaxconn."""
+_DRAIN_LOOK_S = 0.1
+_SHUTDOWN_S = 3.0
+"""hypercorn's own shutdown, when nothing is live any more."""
+
+
+def hypercorn_config(settings: Settings) -> Config:
+    """Return hypercorn's configuration: what is ours is switched off there."""
+    config = Config()
+    config.logger_class = HypercornLogger
+    config.accesslog = None
+    config.include_server_header = False
+    config.startup_timeout = 60
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        config.certfile = str(settings.tls_cert)
+        config.keyfile = str(settings.tls_key)
+        config.alpn_protocols = ["http/1.1"]
+    return config
+
+
+class Server:
+    """Serves one application until it is told to stop. `end_at_once` ends the process; a test passes something milder."""
+
+    def __init__(self, app: App, settings: Settings, drain: Drain, log: Log, end_at_once: Callable[[], None]) -> None:
+        self._app = app
+        self._settings = settings
+        self._drain = drain
+        self._log = log
+        self._end_at_once = end_at_once
+        self._drained = trio.Event()
+
+    async def serve(
+        self,
+        sockets: list[socket.socket],
+        ready: Callable[[], None],
+        orphaned: Callable[[], Awaitable[None]] = trio.sleep_forever,
+    ) -> int:
+        """Serve until a signal has been obeyed; return the exit status: 0 if no live request was cut.
+
+        `ready` is called when connections are accepted; when `orphaned` returns, the supervisor has died.
+        """
+        config = hypercorn_config(self._settings)
+        secure = config.ssl_enabled
+        listening = Sockets(sockets if secure else [], [] if secure else sockets, [])
+        names = [name for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+        with trio.open_signal_receiver(*(getattr(signal, name) for name in names)) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._obey, signals, nursery, name="signals")
+                nursery.start_soon(self._follow, orphaned, nursery, name="supervisor watch")
+                await nursery.start(self._run_hypercorn, config, listening, name="hypercorn")
+                ready()
+                await self._drained.wait()
+                with trio.move_on_after(_SHUTDOWN_S + CLEANUP_S):
+                    await self._ended.wait()
+                nursery.cancel_scope.cancel(reason="the server has ended")
+        return 1 if self._drain.cut else 0
+
+    async def _run_hypercorn(
+        self, config: Config, sockets: Sockets, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        self._ended = trio.Event()
+        try:
+            await worker_serve(
+                ASGIWrapper(self._app),  # type: ignore[arg-type] # hypercorn's TypedDicts say what ours are
+                config,
+                sockets=sockets,
+                shutdown_trigger=self._drained.wait,
+                task_status=task_status,
+            )
+        finally:
+            self._drained.set()
+            self._ended.set()
+
+    async def _obey(self, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
+        async for number in signals:
+            running = self._app.running
+            if number == getattr(signal, "SIGHUP", None):
+                if running is not None:
+                    running.reload()
+            elif self._drain.draining:
+                self._log.warning("server_ended_at_once", signal=signal.Signals(number).name)
+                self._end_at_once()
+                nursery.cancel_scope.cancel(reason="a second signal")
+            else:
+                self.begin_drain(nursery, signal.Signals(number).name)
+
+    async def _follow(self, orphaned: Callable[[], Awaitable[None]], nursery: trio.Nursery) -> None:
+        await orphaned()
+        self.begin_drain(nursery, "the supervisor has died")
+
+    def begin_drain(self, nursery: trio.Nursery, why: str) -> None:
+        """From now on no new request is taken."""
+        if not self._drain.draining:
+            self._drain.draining = True
+            nursery.start_soon(self._drain_all, why, name="drain")
+
+    async def _drain_all(self, why: str) -> None:
+        running = self._app.running
+        if running is not None:
+            limit = self._settings.limits.drain_s
+            live = _live_requests(running)
+            self._log.info("drain_started", why=why, live=live, limit_s=limit)
+            with trio.move_on_after(limit):
+                await _wait_no_requests(running)
+            _cut(running)
+            with trio.move_on_after(CLEANUP_S):
+                await _wait_no_requests(running)
+            self._log.info("drain_ended", live=live, finished=self._drain.finished, cut=self._drain.cut)
+        self._drained.set()
+
+
+def _live_requests(running: Running) -> int:
+    return sum(1 for scope in running.services.registry if scope.name == "request")
+
+
+async def _wait_no_requests(running: Running) -> None:
+    while _live_requests(running):
+        await trio.sleep(_DRAIN_LOOK_S)
+
+
+def _cut(running: Running) -> None:
+    """End what the drain's time was too short for; each client gets its dialect's error."""
+    for scope in running.services.registry:
+        if scope.name == "request":
+            scope.cancel(Ended.DRAINED)
+
+
+def end_process_at_once() -> None:
+    """End the process now, with exit status 1. What the log's thread has not written is lost, and nothing else."""
+    os._exit(1)

@@ -1,0 +1,173 @@
+"""The frame around every request: a scope around it, one door for its errors, one line in the log.
+
+    async with RequestScope(...):        nursery + deadline; the client's leaving cancels it
+        try:     work(exchange)          the one thing that the request is for
+        except:  exchange.fail(...)      still inside the scope, shielded for at most five seconds
+    log line, metrics                    also for what was cancelled
+
+Whatever the work is (relaying, a model list, a path that does not exist), nothing of it escapes but Cancelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import attrs
+import trio
+
+from adaptors.protocol import Dialect
+from adaptors.values import Header
+from relay_trio.errors import Ended, LimitReached, RelayError, UpstreamAnswered
+from relay_trio.relay import headers as header_fields
+from relay_trio.relay.exchange import ClientRequest, Exchange
+from relay_trio.relay.record import Record
+from relay_trio.relay.report import CLIENT_LEFT_STATUS, explain
+from relay_trio.relay.services import RelayServices
+from relay_trio.scopes.phase import Limit
+from relay_trio.scopes.request_scope import RequestScope
+from relay_trio.scopes.shielded import shielded
+from relay_trio.settings.model import Settings
+
+Work = Callable[[Exchange], Awaitable[None]]
+
+_MIN_CLIENT_TOTAL_S = 0.001
+_SILENCE_HEADERS = (b"x-stainless-read-timeout", b"x-stainless-timeout", b"x-server-timeout")
+"""The SDKs announce the longest silence they bear, not a total: a 12-minute stream of one that says 600 is fine."""
+
+
+@attrs.frozen(eq=False)
+class Pipeline:
+    """Runs requests. One for each process."""
+
+    services: RelayServices
+
+    async def run(
+        self, request: ClientRequest, dialect: Dialect, work: Work, *, name: str, quiet: bool = False
+    ) -> None:
+        """Run one request from its head to its log line. `quiet` requests (monitoring) are logged at debug level.
+
+        Raises nothing but Cancelled, and that only when the server itself is cancelled.
+        """
+        services = self.services
+        settings = services.catalog.current.settings
+        given_id = header_fields.sane_request_id(header_fields.value(request.headers, b"x-request-id"))
+        total = _total(settings, request.headers)
+        scope = RequestScope(services.registry, given_id or services.new_request_id(), total, name)
+        scope.method, scope.path = request.method, request.path
+        record = Record(scope, request.method, request.path, request.client, dialect.name)
+        exchange = Exchange(
+            request,
+            scope,
+            dialect,
+            record,
+            _extra_headers(settings, request, dialect, scope.id),
+            services.clean,
+            Limit(settings.limits.body, "RELAY_BODY_TIMEOUT"),
+        )
+        _pace(exchange, settings)
+        request.on_disconnect(lambda: scope.cancel(Ended.CLIENT_DISCONNECTED))
+        try:
+            async with scope:
+                try:
+                    await work(exchange)
+                except BaseException as error:
+                    await self._fail(exchange, error)
+                    if isinstance(error, trio.Cancelled):
+                        raise
+                finally:
+                    services.pacemaker.forget(exchange)
+                    scope.cancel_helpers_at_end()
+        finally:
+            self._account(record, quiet=quiet)
+
+    async def _fail(self, exchange: Exchange, error: BaseException) -> None:
+        """Say what it was, tell the client as far as it can be told, and note it. The one error door."""
+        failure = explain(error, exchange.scope)
+        record = exchange.record
+        record.outcome = failure.outcome
+        record.ended_with = failure.code
+        if isinstance(failure, LimitReached):
+            record.setting = failure.setting
+        if isinstance(failure, UpstreamAnswered):
+            record.ended_with = failure.failure.code or failure.failure.kind.value
+        if failure.outcome is Ended.INTERNAL_ERROR:
+            self.services.log.error("request_crashed", request_id=exchange.scope.id, exc_info=error)
+        if failure.outcome is Ended.CLIENT_DISCONNECTED:
+            record.status = CLIENT_LEFT_STATUS
+            return
+        with shielded():
+            try:
+                await exchange.fail(failure)
+            except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, RelayError):
+                record.status = record.status or CLIENT_LEFT_STATUS  # it could not be told any more
+
+    def _account(self, record: Record, *, quiet: bool) -> None:
+        services = self.services
+        if services.drain.draining and not quiet:
+            if record.outcome is Ended.DRAINED:
+                services.drain.cut += 1
+            else:
+                services.drain.finished += 1
+        services.meter.request_finished(record)
+        log = services.log.debug if quiet else services.log.info
+        log("request_finished", **record.fields())
+
+
+def _total(settings: Settings, headers: list[Header]) -> Limit:
+    """Return the deadline: the operator's, or a shorter one that the client asks for."""
+    total = Limit(settings.limits.total, "RELAY_TIMEOUT")
+    asked = _positive(header_fields.value(headers, b"x-relay-timeout"))
+    if asked is None or asked >= total.seconds:
+        return total
+    return Limit(max(asked, _MIN_CLIENT_TOTAL_S), "X-Relay-Timeout")
+
+
+def _positive(text: bytes | None) -> float | None:
+    """Return a positive number; whatever else clients send there (`NOT_GIVEN`, `None`) counts as nothing."""
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 < number < float("inf") else None
+
+
+def _pace(exchange: Exchange, settings: Settings) -> None:
+    """Set the stream's keep-alive: as configured, but at least twice in the longest silence that the client bears."""
+    if not settings.keepalive_interval:
+        return
+    cap = min(
+        (
+            silence / 2
+            for name in _SILENCE_HEADERS
+            if (silence := _positive(header_fields.value(exchange.request.headers, name))) is not None
+        ),
+        default=float("inf"),
+    )
+    exchange.keepalive_after = min(settings.keepalive_after, cap)
+    exchange.keepalive_interval = min(settings.keepalive_interval, cap)
+
+
+def _extra_headers(settings: Settings, request: ClientRequest, dialect: Dialect, request_id: str) -> list[Header]:
+    """Return what every answer to this request carries beside its own fields."""
+    extra: list[Header] = []
+    if dialect.name == "anthropic":
+        extra.append((b"request-id", request_id.encode("ascii")))  # where that SDK reads it
+    if settings.cors_origins:
+        extra += cors_headers(settings.cors_origins, header_fields.value(request.headers, b"origin"))
+    return extra
+
+
+def cors_headers(allowed: tuple[str, ...], origin: bytes | None) -> list[Header]:
+    """Return what lets a page of this origin read the answer (the Fetch standard, 3.2)."""
+    if origin is None:
+        return []
+    if "*" not in allowed and origin.decode("latin-1") not in allowed:
+        return []
+    allow = b"*" if "*" in allowed else origin
+    return [
+        (b"access-control-allow-origin", allow),
+        (b"access-control-expose-headers", b"*"),
+        *([] if allow == b"*" else [(b"vary", b"origin")]),
+    ]

@@ -64,6 +64,18 @@ def test_lines_arrive_whole_and_in_order(pipe: Pipe) -> None:
     assert repr(writer) == f"<LogWriter fd={writer._fd}: 101 written, 0 dropped, 0 B waiting>"
 
 
+def test_a_line_wakes_the_sleeping_thread(pipe: Pipe) -> None:
+    """Lines arrive while the process goes on, not only at its end; between them the thread sleeps."""
+    writer = LogWriter(pipe.write_fd)
+    writer.start()
+    for line in (b"first", b"second"):
+        while not writer._asleep:
+            os.sched_yield()
+        writer.write(line)
+        assert os.read(pipe.read_fd, 100) == line + b"\n"
+    assert writer.close()
+
+
 def test_a_full_buffer_drops_lines_and_says_so(pipe: Pipe) -> None:
     """Beyond the limit lines are dropped and counted, and a line with the count follows when there is room."""
     writer = LogWriter(pipe.write_fd, max_bytes=1_000)

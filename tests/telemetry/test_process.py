@@ -26,7 +26,7 @@ def test_memory_is_that_of_this_process() -> None:
     assert after.rss_mb is not None
     assert after.sys_mb is not None
     assert after.alloc_mb - before.alloc_mb > 24
-    assert after.alloc_mb <= after.rss_mb
+    assert after.alloc_mb < after.rss_mb
     assert after.sys_mb >= 32
     assert len(ballast) == 32 * process.MIB
 
@@ -52,7 +52,15 @@ def test_descriptors_and_sockets_are_counted() -> None:
     right.close()
     os.close(read_fd)
     os.close(write_fd)
-    assert process.descriptors().open == descriptors
+    assert process.descriptors().open == descriptors == sum(map(is_open, range(4_096)))
+
+
+def is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 @linux_only

@@ -107,7 +107,7 @@ def test_an_event_over_the_limit_is_refused_whole_or_torn(method: str, size: int
     stream = b"data: 1\n\ndata: " + b"x" * 32 + b"\n\n"
     parser = SSEParser(max_event_bytes=24)
     with pytest.raises(EventTooLarge, match="24 bytes"):
-        b"".join(map(getattr(parser, method), (stream[at : at + size] for at in range(0, len(stream), size))))
+        list(map(getattr(parser, method), (stream[at : at + size] for at in range(0, len(stream), size))))
 
 
 def test_many_small_events_in_one_block_are_no_large_event() -> None:

@@ -6,9 +6,9 @@ The commonest mistake is a base URL without its `/v1`, or with one too many: bot
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from typing import Final, cast
+from typing import Final
 
 import attrs
 import httpx
@@ -128,11 +128,13 @@ class _Asker:
     async def _answered(self, request: httpx.Request) -> tuple[int, bytes]:
         response = await self.client.send(request, stream=True)
         body = bytearray()
-        async with aclosing(response), aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as chunks:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > _LISTING_BYTES:
-                    break
+        # cancelled rather than left: httpx's iterators stand in one another, and only an exception ends them all
+        with trio.CancelScope() as reading:
+            async with aclosing(response):
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > _LISTING_BYTES:
+                        reading.cancel(reason="no list of models is so long")
         return response.status_code, bytes(body)
 
     def _read(self, status: int, body: bytes) -> _Answer:

@@ -28,6 +28,7 @@ from relay_trio.channels.health import Health
 from relay_trio.channels.senders import Senders
 from relay_trio.demo import NAME as DEMO
 from relay_trio.demo import DemoSender, demo_channel
+from relay_trio.edge.accepting import GATE
 from relay_trio.edge.app import App, Running
 from relay_trio.edge.client_address import reader
 from relay_trio.edge.client_tls import ClientTls
@@ -231,9 +232,11 @@ class _Relay:
 
     def _connection_services(self, settings: Settings) -> ConnectionServices:
         limits = settings.limits
+        GATE.limit(slots_by_descriptors())
         return ConnectionServices(
             hub=self.hub,
             balance=self.balance,
+            gate=GATE,
             head=Limit(limits.client_head, "RELAY_CLIENT_HEAD_TIMEOUT"),
             idle=Limit(limits.client_idle, "RELAY_CLIENT_IDLE_TIMEOUT"),
             write=Limit(limits.client_write, "RELAY_CLIENT_WRITE_TIMEOUT"),
@@ -284,7 +287,6 @@ class _Relay:
         await trio.sleep(_SETTLED_S)
         census = take_census(socket_descriptors())
         self._baseline = Baseline.at_rest(census, self.registry, self.vitals.known_sockets())
-
 
     async def _ask_siblings(self, question: dict[str, Any]) -> list[dict[str, Any]]:
         answers = await self.siblings.ask(question)

@@ -26,11 +26,12 @@ from relay_trio.upstream.transport import Upload
 NAME = "demo"
 MODEL = "demo"
 _WORD_INTERVAL_S = 0.05
-_WORDS = (
+_TEXT = (
     "This is the demo provider of relay_trio: no model is behind it, only these words, one at a time. Each request "
     "lives in a nursery of its own; when you press Ctrl-C now, everything that it opened is closed within a second. "
     "Set OPENAI_API_KEY, or write a relay.toml, to talk to a real provider."
-).split(" ")
+)
+_WORDS = _TEXT.split(" ")
 
 _JSON: list[Header] = [(b"content-type", b"application/json")]
 _EVENTS: list[Header] = [(b"content-type", b"text/event-stream")]
@@ -135,7 +136,7 @@ _NOT_HERE = msgspec.json.encode(
 
 
 def _whole(number: int) -> bytes:
-    message = {"role": "assistant", "content": " ".join(_WORDS), "refusal": None}
+    message = {"role": "assistant", "content": _TEXT, "refusal": None}
     return msgspec.json.encode(
         {
             "id": f"chatcmpl-demo-{number}",

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import attrs
+import trio
 
 from adaptors.values import Endpoint, Header
 from relay_trio.edge import dialect as dialects
@@ -53,7 +54,9 @@ class Running:
 class Opens(Protocol):
     """Opens the service nursery and everything in it; closes it on leaving."""
 
-    def __call__(self) -> AbstractAsyncContextManager[Running]: ...
+    def __call__(self) -> AbstractAsyncContextManager[Running]:
+        """Return what opens it."""
+        ...
 
 
 class App:
@@ -63,6 +66,7 @@ class App:
         self._opens = opens
         self.running: Running | None = None
         """What runs, from the lifespan's start to its end."""
+        self._started = trio.Event()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope: the lifespan, or one request."""
@@ -73,10 +77,17 @@ class App:
         else:
             raise NotImplementedError(f"the connection class makes no scope of type {scope['type']}")
 
+    async def wait_started(self) -> Running:
+        """Return what runs, once it does."""
+        await self._started.wait()
+        assert self.running is not None, "the lifespan has not ended"
+        return self.running
+
     async def _live(self, scope: Message, receive: Receive, send: Send) -> None:
         await receive()  # lifespan.startup
         async with self._opens() as running:
             scope["state"]["relay_trio"] = self.running = running
+            self._started.set()
             await send({"type": "lifespan.startup.complete"})
             await receive()  # lifespan.shutdown: hypercorn has closed the listeners and the last connection has ended
         self.running = None

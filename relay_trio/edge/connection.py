@@ -23,6 +23,7 @@ import attrs
 import httptools
 import trio
 
+from relay_trio.edge.accepting import AcceptGate
 from relay_trio.errors import LimitReached
 from relay_trio.scopes.balance import Balance
 from relay_trio.scopes.phase import Limit, LimitedPhase
@@ -50,7 +51,9 @@ Application = Callable[..., Awaitable[None]]
 class Dated(Protocol):
     """Gives the value of the Date header."""
 
-    def __call__(self) -> bytes: ...
+    def __call__(self) -> bytes:
+        """Return it."""
+        ...
 
 
 @attrs.frozen
@@ -59,6 +62,7 @@ class ConnectionServices:
 
     hub: Hub
     balance: Balance
+    gate: AcceptGate
     head: Limit
     idle: Limit
     write: Limit
@@ -135,6 +139,7 @@ class ClientConnection:
         # hypercorn's own default cuts live streams after 3 s; read when its shutdown begins.
         self._config.graceful_timeout = max(self._config.graceful_timeout, services.drain_s)
         services.balance.client_connections.opened += 1
+        services.gate.entered()
         services.live.add(self)
         self._sock: HubSocket | None = None
         try:
@@ -148,6 +153,7 @@ class ClientConnection:
             services.live.discard(self)
             services.balance.client_connections.closed += 1
             self._close(raw)
+            services.gate.left()
 
     async def _serve_all(self, raw: socket.socket) -> None:
         self._set_options(raw)

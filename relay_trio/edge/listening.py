@@ -26,8 +26,7 @@ def open_listeners(addresses: tuple[str, ...]) -> list[socket.socket]:
     """Return one bound, listening socket for each `host:port`. Raises AddressInUse, CannotListen; leaves none open then."""
     opened: list[socket.socket] = []
     try:
-        for address in addresses:
-            opened.append(_listener(address))
+        opened.extend(map(_listener, addresses))
     except BaseException:
         for sock in opened:
             sock.close()

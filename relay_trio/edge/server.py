@@ -26,7 +26,6 @@ from relay_trio.telemetry.log import HypercornLogger
 
 BACKLOG = 2048
 """Connections that the kernel keeps until they are accepted; it takes at most net.core.somaxconn."""
-_DRAIN_LOOK_S = 0.1
 _SHUTDOWN_S = 3.0
 """hypercorn's own shutdown, when nothing is live any more."""
 
@@ -141,8 +140,7 @@ def _live_requests(running: Running) -> int:
 
 
 async def _wait_no_requests(running: Running) -> None:
-    while _live_requests(running):
-        await trio.sleep(_DRAIN_LOOK_S)
+    await running.services.registry.wait_until(lambda: not _live_requests(running))
 
 
 def _cut(running: Running) -> None:

@@ -70,10 +70,13 @@ class Attempt:
         response = await self.services.sender(channel).send(
             request, channel.route, clock, channel.clocks.headers, self.upload
         )
+        scope = self.exchange.scope
+        scope.holding += 1
         try:
             await self._answer(response, model)
         finally:
             await response.aclose()
+            scope.holding -= 1
 
     async def _answer(self, response: Response, model: str | None) -> None:
         call, adaptor = self.call, self.candidate.channel.adaptor
@@ -143,7 +146,7 @@ class Attempt:
         if length is not None:
             headers.append((b"content-length", length))
         first = await response.receive()
-        if not first and not self.call.method == b"HEAD" and length is None:
+        if not first and self.call.method != b"HEAD" and length is None:
             await self.exchange.answer(response.status, headers, b"")
             return
         self._learn_made(response, first)

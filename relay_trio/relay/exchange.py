@@ -69,15 +69,15 @@ class Exchange:
     def __init__(
         self,
         request: ClientRequest,
-        scope: RequestScope,
-        dialect: Dialect,
         record: Record,
+        dialect: Dialect,
+        *,
         extra_headers: list[Header],
         clean: Callable[[str], str],
         body: Limit,
     ) -> None:
         self.request = request
-        self.scope = scope
+        self.scope: RequestScope = record.scope
         self.dialect = dialect
         self.record = record
         self.streaming = False

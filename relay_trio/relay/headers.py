@@ -36,6 +36,8 @@ _NOT_TO_CLIENT = _HOP_BY_HOP | {
 _ADVICE = (b"retry-after", b"retry-after-ms", b"x-should-retry", b"x-ratelimit-", b"anthropic-ratelimit-")
 """What an error answer of a provider says about trying again."""
 
+_NAMES_NOTHING = frozenset({b"keep-alive", b"close"})
+
 _SANE_ID = frozenset((string.ascii_letters + string.digits + "-_.:").encode("ascii"))
 _MAX_ID_BYTES = 128
 
@@ -75,6 +77,6 @@ def sane_request_id(given: bytes | None) -> str | None:
 def _named_by_connection(headers: Iterable[Header]) -> frozenset[bytes]:
     """Return the fields that a Connection header declares hop-by-hop."""
     connection = value(headers, b"connection")
-    if connection is None or b"keep-alive" == connection or b"close" == connection:
+    if connection is None or connection in _NAMES_NOTHING:
         return frozenset()
     return frozenset(token.strip().lower() for token in connection.split(b","))

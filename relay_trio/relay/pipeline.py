@@ -57,12 +57,11 @@ class Pipeline:
         record = Record(scope, request.method, request.path, request.client, dialect.name)
         exchange = Exchange(
             request,
-            scope,
-            dialect,
             record,
-            _extra_headers(settings, request, dialect, scope.id),
-            services.clean,
-            Limit(settings.limits.body, "RELAY_BODY_TIMEOUT"),
+            dialect,
+            extra_headers=_extra_headers(settings, request, dialect, scope.id),
+            clean=services.clean,
+            body=Limit(settings.limits.body, "RELAY_BODY_TIMEOUT"),
         )
         _pace(exchange, settings)
         request.on_disconnect(lambda: scope.cancel(Ended.CLIENT_DISCONNECTED))

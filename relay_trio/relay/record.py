@@ -38,7 +38,6 @@ class Record:
     """Seconds from the request's start to its first event with content."""
     keepalives: int = 0
     dropped: tuple[str, ...] = ()
-    left_open: int = 0
 
     def fields(self) -> dict[str, object]:
         """Return the fields of `request_finished`, in the order in which one reads them."""
@@ -78,5 +77,5 @@ class Record:
             "reasoning_tokens": (usage and usage.reasoning_tokens) or None,
             "usage_source": "upstream" if usage else None,
             "dropped": self.dropped or None,
-            "left_open": self.left_open,
+            "left_open": scope.holding + len(scope.helpers),
         }

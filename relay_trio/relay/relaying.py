@@ -54,7 +54,7 @@ class Relaying:
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer the exchange, or raise what it fails of."""
-        if header_fields.value(exchange.request.headers, b"upgrade") is not None:
+        if (header_fields.value(exchange.request.headers, b"upgrade") or b"").lower() == b"websocket":
             raise NotSupported("WebSocket is not offered here yet; use HTTP streaming.")
         exchange.record.endpoint = self.endpoint.name
         key, query = identify(self.services, exchange)

@@ -22,11 +22,17 @@ from relay_trio.upstream.transport import Sender
 class Log(Protocol):
     """structlog's filtering bound logger, as far as it is used."""
 
-    def debug(self, event: str, **fields: object) -> object: ...
-    def info(self, event: str, **fields: object) -> object: ...
-    def warning(self, event: str, **fields: object) -> object: ...
-    def error(self, event: str, **fields: object) -> object: ...
-    def exception(self, event: str, **fields: object) -> object: ...
+    def debug(self, event: str, **fields: object) -> object:
+        """Say what only a developer wants to know."""
+
+    def info(self, event: str, **fields: object) -> object:
+        """Say what happened."""
+
+    def warning(self, event: str, **fields: object) -> object:
+        """Say what an operator should look at."""
+
+    def error(self, event: str, **fields: object) -> object:
+        """Say what an operator must look at."""
 
 
 class Meter(Protocol):

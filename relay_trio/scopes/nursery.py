@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import collections
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 
 from relay_trio.scopes.balance import Balance
 
@@ -36,6 +37,7 @@ class NurseryRegistry:
         self.balance = balance
         self._live: dict[int, RequestScope] = {}
         self._serials = itertools.count(1)
+        self._left = trio.Event()
         self._minute_peak = 0
         self._minutes: collections.deque[int] = collections.deque(maxlen=_MINUTES_KEPT)
 
@@ -62,14 +64,21 @@ class NurseryRegistry:
         self._live[serial] = scope
         self.balance.nurseries.opened += 1
         live = len(self._live)
-        if live > self._minute_peak:
-            self._minute_peak = live
+        self._minute_peak = max(self._minute_peak, live)
         return serial
 
     def leave(self, serial: int) -> None:
         """The nursery has closed: all its tasks have ended."""
         del self._live[serial]
         self.balance.nurseries.closed += 1
+        if self._left.statistics().tasks_waiting:
+            left, self._left = self._left, trio.Event()
+            left.set()
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Return when the condition holds; it is looked at whenever a nursery has closed. Checkpoint unless it holds."""
+        while not condition():
+            await self._left.wait()
 
     def turn_minute(self) -> None:
         """A minute is over: keep its peak. Called by the watchdog."""

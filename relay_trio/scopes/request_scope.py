@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self, TypeVarTuple, Unpack
+from typing import Self, TypeVarTuple
 
 import trio
 
@@ -32,7 +32,7 @@ class RequestScope:
 
     __slots__ = (
         "_manager", "_nursery", "_registry", "_serial", "attempt", "bytes_in", "bytes_out", "cancelled_for", "channel",
-        "clock", "deadline", "id", "key", "method", "name", "path", "started", "task", "total",
+        "clock", "deadline", "holding", "id", "key", "method", "name", "path", "started", "task", "total",
     )  # fmt: skip
 
     def __init__(self, registry: NurseryRegistry, request_id: str, total: Limit, name: str = "request") -> None:
@@ -49,6 +49,8 @@ class RequestScope:
         self.key: str | None = None
         self.channel: str | None = None
         self.attempt = 0
+        self.holding = 0
+        """Upstream answers that are open: 0 when the request is over, or something was left open."""
         self.bytes_in = self.bytes_out = 0
         self._registry = registry
         self._serial = 0
@@ -79,9 +81,7 @@ class RequestScope:
             self._registry.balance.request_scopes.closed += 1
             self.task = None
 
-    def start_soon(
-        self, work: Callable[[Unpack[Arguments]], Awaitable[object]], *arguments: Unpack[Arguments], name: str
-    ) -> None:
+    def start_soon(self, work: Callable[[*Arguments], Awaitable[object]], *arguments: *Arguments, name: str) -> None:
         """Start a helper of this request. It ends with the request, whatever it does."""
         assert self._nursery is not None, "the scope is entered first"
         self._nursery.start_soon(self._counted, work, arguments, name=f"{self.name} {self.id}: {name}")

@@ -27,9 +27,14 @@ _MAX_OVERDUE_SHOWN = 5
 class Speaker(Protocol):
     """Where findings go."""
 
-    def debug(self, event: str, **fields: object) -> object: ...
-    def warning(self, event: str, **fields: object) -> object: ...
-    def error(self, event: str, **fields: object) -> object: ...
+    def debug(self, event: str, **fields: object) -> object:
+        """Say what only a developer wants to know."""
+
+    def warning(self, event: str, **fields: object) -> object:
+        """Say what an operator should look at."""
+
+    def error(self, event: str, **fields: object) -> object:
+        """Say what an operator must look at."""
 
 
 @attrs.define

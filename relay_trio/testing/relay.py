@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 import msgspec
 import trio
+import trio.testing
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Sockets
 from hypercorn.trio.run import worker_serve
@@ -70,10 +71,8 @@ class RelayUnderTest:
     async def wait_at_rest(self) -> None:
         """Return when no request is live and every count of the balance is even but for open client connections."""
         services = self.running.services
-        while len(services.registry) or any(
-            count.live for kind, count in services.balance.counts().items() if kind != "client_connections"
-        ):
-            await trio.sleep(0.01)
+        await services.registry.wait_until(lambda: not len(services.registry))
+        await trio.testing.wait_all_tasks_blocked()
 
     def live(self) -> dict[str, int]:
         """Return what is open now, by kind, without what is zero."""
@@ -116,8 +115,7 @@ async def open_relay_under_test(
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_serve, app, config, sockets, stop)
-        while app.running is None:
-            await trio.sleep(0.001)
+        await app.wait_started()
         try:
             yield RelayUnderTest(host, port, app, process, log)
         finally:

@@ -134,7 +134,7 @@ class Transport(httpx.AsyncBaseTransport):
                 connection.start(bodiless_answer=request.method == b"HEAD")
                 clock.enter("send")
                 if upload is None:
-                    await connection.send(head + (request.body or b""), route.send)
+                    await self._send_whole(connection, head, request.body or b"", route.send)
                 else:
                     await self._send_upload(connection, head, upload, route.send)
                 await self._read_head(connection, clock, headers)
@@ -161,6 +161,12 @@ class Transport(httpx.AsyncBaseTransport):
         else:
             with clock.limited("headers", headers):
                 await connection.read_head()
+
+    async def _send_whole(self, connection: UpstreamConnection, head: bytes, body: bytes, limit: Limit) -> None:
+        if len(body) <= _JOINED_BYTES:
+            await connection.send(head + body, limit)
+        elif await connection.send(head, limit):
+            await connection.send(body, limit)
 
     async def _send_upload(self, connection: UpstreamConnection, head: bytes, upload: Upload, limit: Limit) -> None:
         """Send head and pieces as they come; stop when the provider answers before it has seen them all."""
@@ -259,6 +265,9 @@ def _httpx_error(error: UpstreamFailed | LimitReached, request: httpx.Request) -
     kind = timed_out if isinstance(error, LimitReached) else failed
     return kind(error.message, request=request)
 
+
+_JOINED_BYTES = 256 * 1024
+"""Below it one write is cheaper than not copying the body."""
 
 _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection"})
 _METHODS_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})

@@ -106,7 +106,7 @@ class Own:
             raise BadRequest("No live request has this id.", status=404, code="no_such_request")
         await _send_json(exchange, 200, {"cancelled": request_id})
 
-    async def goroutines(self, exchange: Exchange, _: str) -> None:
+    async def goroutines(self, _exchange: Exchange, _: str) -> None:
         """Say where the ancestor's goroutine profile went."""
         await trio.lowlevel.checkpoint()
         raise Gone("There are no goroutines here; see GET /debug/nurseries?stacks=1 (with RELAY_ADMIN_KEY).")

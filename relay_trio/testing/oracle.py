@@ -184,6 +184,7 @@ async def wait_settled(before: Snapshot, within_s: float = CLEAN_UP_S) -> str:
     deadline, pause_s = trio.current_time() + within_s, FIRST_LOOK_AGAIN_S
     while (left := difference(before, Snapshot.take())) and trio.current_time() < deadline:
         await trio.sleep(pause_s)
+        await trio.lowlevel.checkpoint()  # until its next step trio's loop holds the sleep's own Cancelled and scope
         pause_s *= 2
     return left
 

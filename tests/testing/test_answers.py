@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import openai
@@ -208,7 +209,11 @@ async def test_files(ask: Ask) -> None:
     assert [file.id for file in await ask(lambda sdk: list(sdk.files.list()))] == []
     for gone in ("retrieve", "content", "delete"):
         with pytest.raises(openai.NotFoundError):
-            await ask(lambda sdk, gone=gone: getattr(sdk.files, gone)(made.id))
+            await ask(partial(_call_for_file, gone, made.id))
+
+
+def _call_for_file(method: str, ident: str, sdk: openai.OpenAI) -> Any:
+    return getattr(sdk.files, method)(ident)
 
 
 async def test_audio(ask: Ask) -> None:

@@ -28,7 +28,6 @@ from relay_trio.errors import LimitReached
 from relay_trio.scopes.balance import Balance
 from relay_trio.scopes.phase import Limit, LimitedPhase
 from relay_trio.scopes.shielded import shielded
-from relay_trio.settings.model import CLEANUP_S
 from relay_trio.sockets import Hub, HubSocket, TlsHubSocket
 
 MAX_HEAD_BYTES = 32 * 1024
@@ -396,9 +395,10 @@ class ClientConnection:
 
     async def _end_truncated(self) -> None:
         """End an answer that is not complete: FIN without the last chunk, after everything that was written."""
-        with shielded(CLEANUP_S):
+        with shielded(_REST_S):
             if self._unsent:
                 await self._flush()
+        if not self._unsent:
             await self._linger()
 
     async def _linger(self) -> None:

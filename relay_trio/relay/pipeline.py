@@ -30,6 +30,8 @@ from relay_trio.settings.model import Settings
 
 Work = Callable[[Exchange], Awaitable[None]]
 
+_TELLING_S = 3.0
+"""What a client that stalls gets of the clean-up's five seconds; the connection's own end takes the rest."""
 _MIN_CLIENT_TOTAL_S = 0.001
 _SILENCE_HEADERS = (b"x-stainless-read-timeout", b"x-stainless-timeout", b"x-server-timeout")
 """The SDKs announce the longest silence they bear, not a total: a 12-minute stream of one that says 600 is fine."""
@@ -94,7 +96,7 @@ class Pipeline:
         if failure.outcome is Ended.CLIENT_DISCONNECTED:
             record.status = CLIENT_LEFT_STATUS
             return
-        with shielded():
+        with shielded(_TELLING_S):
             try:
                 await exchange.fail(failure)
             except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, RelayError):

@@ -14,7 +14,7 @@ import trio
 from adaptors.failure import AnswerFailed, Failure, FailureKind
 from adaptors.protocol import ErrorReport
 from adaptors.values import Header
-from relay_trio.errors import Ended, LimitReached, MethodNotAllowed, RelayError, ScopeCancelled, UpstreamAnswered
+from relay_trio.errors import Draining, Ended, LimitReached, MethodNotAllowed, RelayError, ScopeCancelled, UpstreamAnswered
 from relay_trio.relay.headers import advice, value
 from relay_trio.scopes.phase import limit_reached
 from relay_trio.scopes.request_scope import RequestScope
@@ -89,6 +89,8 @@ def tell(error: RelayError, request_id: str, clean: Callable[[str], str]) -> Tol
     limit = error if isinstance(error, LimitReached) else None
     if limit is not None:
         headers.append((b"x-should-retry", b"false"))  # else the SDKs ask three times for a whole deadline
+    if isinstance(error, Draining):
+        headers.append((b"connection", b"close"))  # the next request shall find another relay
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allow.encode("ascii")))
     report = ErrorReport(

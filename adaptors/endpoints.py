@@ -49,6 +49,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("audio.transcriptions", _POST, "/audio/transcriptions", _FORM, model_required=True),
     Endpoint("audio.translations", _POST, "/audio/translations", _FORM, model_required=True),
     Endpoint("videos", _POST, "/videos", _FORM, "openai_json", "video"),
+    Endpoint("videos.edits", _POST, "/videos/edits", _FORM, "openai_json", "video"),
+    Endpoint("videos.extensions", _POST, "/videos/extensions", _FORM, "openai_json", "video"),
     Endpoint("videos.remix", _POST, "/videos/{id}/remix", _FORM, "openai_json", "video"),
     # what is stored of them
     Endpoint("chat.completions.list", _GET, "/chat/completions", _NONE),
@@ -97,7 +99,7 @@ _FAMILIES: Final[Mapping[str, str | None]] = {
     "assistants": "assistant",
     "audio": None,
     "batches": "batch",
-    "chat": None,
+    "chat/completions": None,
     "chatkit": None,
     "containers": "container",
     "content_provenance_checks": None,
@@ -158,7 +160,8 @@ def nearest(path: bytes) -> str | None:
     wanted = _tidied(normalise(path)).decode("latin-1")
     if len(wanted) > _MAX_NEAREST_BYTES:
         return None
-    found = difflib.get_close_matches(wanted, _NAMEABLE, n=1, cutoff=0.6)
+    begun = [template for template in _NAMEABLE if template.startswith(wanted.rstrip("/") + "/") and wanted != "/"]
+    found = begun or difflib.get_close_matches(wanted, _NAMEABLE, n=1, cutoff=0.6)
     return "/v1" + found[0] if found else None
 
 
@@ -204,7 +207,7 @@ def _tidied(path: bytes) -> bytes:
 
 def _pattern(template: str) -> re.Pattern[bytes]:
     text = re.escape(template).replace(r"\{id\}", "[^/]+").replace(r"\{id\+\}", ".+").replace(r"/\*\*", "(?:/.*)?")
-    return re.compile(text.encode())
+    return re.compile(text.encode(), re.DOTALL)
 
 
 def _family(root: str, stored: str | None) -> tuple[Endpoint, ...]:
@@ -234,21 +237,25 @@ def _rows(endpoints: Iterable[Endpoint]) -> Mapping[bytes, _Rows]:
     return rows
 
 
+_NAMEABLE: Final = tuple(dict.fromkeys(row.template for row in ENDPOINTS if "{" not in row.template))
 _PLAIN: Final[Mapping[tuple[bytes, bytes], Endpoint]] = {
     (method.encode(), endpoint.template.encode()): endpoint
     for endpoint in ENDPOINTS
-    if "{" not in endpoint.template
+    if endpoint.template in _NAMEABLE
     for method in endpoint.methods
 }
-_NAMEABLE: Final = [endpoint.template for endpoint in ENDPOINTS if "{" not in endpoint.template]
-_SPECIFIC: Final = _rows(ENDPOINTS)
-_GENERAL: Final = _rows(_families())
+_BY_NAME: Final = _rows(endpoint for endpoint in ENDPOINTS if endpoint.template in _NAMEABLE)
+_BY_ID: Final = _rows((*(endpoint for endpoint in ENDPOINTS if endpoint.template not in _NAMEABLE), *_families()))
 
 
 def _fitting(path: bytes) -> tuple[Endpoint, ...]:
-    """Return the endpoints whose template fits the path: the table's own, and only where it has none, the families'."""
+    """Return the endpoints whose template fits the path.
+
+    A path that the table names takes what the table says, and a 405 tells of anything else. Below an id, or a family,
+    any method goes through: what is new there is for the provider to judge.
+    """
     root = path.split(b"/", 2)[1] if path.count(b"/") else b""
-    for rows in (_SPECIFIC, _GENERAL):
+    for rows in (_BY_NAME, _BY_ID):
         fitting = tuple(endpoint for pattern, endpoint in rows.get(root, ()) if pattern.fullmatch(path))
         if fitting:
             return fitting

@@ -13,37 +13,27 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections import deque
 from collections.abc import Awaitable, Callable, Generator
-from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import unquote
 
 import attrs
-import httptools
 import trio
 
 from relay_trio.edge.accepting import AcceptGate
-from relay_trio.errors import LimitReached
+from relay_trio.edge.asgi import STATUS_LINES, ASGIExchange, Message
+from relay_trio.edge.incoming import Incoming, Refusal, RequestParser, origin_form
+from relay_trio.errors import BadRequest, LimitReached
 from relay_trio.scopes.balance import Balance
 from relay_trio.scopes.phase import Limit, LimitedPhase
 from relay_trio.scopes.shielded import shielded
 from relay_trio.sockets import Hub, HubSocket, TlsHubSocket
 
-MAX_HEAD_BYTES = 32 * 1024
-MAX_HEAD_FIELDS = 100
 _MAX_REST_BYTES = 64 * 1024
 """How much of a body that nobody wanted is still read, so that the answer is not lost to a reset (RFC 9112, 9.6)."""
 _REST_S = 1.0
 _USER_TIMEOUT_SLACK_S = 10
-_HTTP2_PREFACE = b"PRI * HTTP/2.0"
 
-_STATUS_LINES = {
-    status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode("ascii")) for status in HTTPStatus
-}
-_BODILESS = frozenset({204, 304})
-
-Message = dict[str, Any]
 Application = Callable[..., Awaitable[None]]
 
 
@@ -77,28 +67,6 @@ class ConnectionServices:
     live: set[ClientConnection] = attrs.field(factory=set)
 
 
-@attrs.define(eq=False)
-class _Incoming:
-    """One request as it comes in. `pieces` holds what one read gave and nobody has taken yet."""
-
-    target: bytes = b""
-    headers: list[tuple[bytes, bytes]] = attrs.field(factory=list)
-    method: bytes = b""
-    http_10: bool = False
-    keep_alive: bool = False
-    head_complete: bool = False
-    complete: bool = False
-    wants_continue: bool = False
-    pieces: deque[bytes] = attrs.field(factory=deque)
-
-
-@attrs.frozen
-class _Refusal:
-    status: int
-    code: str
-    message: str
-
-
 class ClientConnection:
     """One client connection. Awaited once, by hypercorn's accept loop; never raises but Cancelled."""
 
@@ -113,11 +81,7 @@ class ClientConnection:
         self.kick_at = float("inf")
         """When the reaper ends this connection: set while it waits for a head, infinite while a request is served."""
         self.idle = False
-        self._parser: Any = httptools.HttpRequestParser(self)
-        self._requests: deque[_Incoming] = deque()
-        self._parsing = _Incoming()
-        self._head_bytes = 0
-        self._refusal: _Refusal | None = None
+        self._parser = RequestParser()
         self._unsent: memoryview | None = None
         self._on_disconnect: Callable[[], None] | None = None
         self._gone = trio.Event()
@@ -186,8 +150,9 @@ class ClientConnection:
     def kick(self, reason: str) -> None:
         """End a connection that waits for a head for too long, or that is idle when the server goes down."""
         self.kick_at = float("inf")
-        if self._sock is not None and not self.idle and self._head_bytes:
-            refusal = _Refusal(408, "request_head_timeout", f"No complete request head came within {reason}.")
+        if self._sock is not None and self._parser.in_head:
+            refusal = Refusal(408, "request_head_timeout", f"No complete request head came within {reason}.")
+            self._services.refused(refusal.status, refusal.code, self._client[0])
             self._sock.send_now(self._refusal_bytes(refusal))
         self._scope.cancel(reason=reason)
 
@@ -210,9 +175,10 @@ class ClientConnection:
 
     async def _read_head(self) -> bool:
         """Return True when the next request's head is here, False when there will be none."""
-        while not (self._requests and self._requests[0].head_complete):
-            if self._refusal is not None:
-                await self._refuse(self._refusal)
+        parser = self._parser
+        while not (parser.requests and parser.requests[0].head_complete):
+            if parser.refusal is not None:
+                await self._refuse(parser.refusal)
                 return False
             data = await self._receive()
             if not data:
@@ -227,84 +193,15 @@ class ClientConnection:
         assert self._sock is not None
         data = await self._sock.receive_some()
         if data:
-            self._feed(data)
+            self._parser.feed(data)
         return data
-
-    def _feed(self, data: bytes) -> None:
-        if not self._parsing.head_complete:
-            if not self._head_bytes and data.startswith(_HTTP2_PREFACE):
-                self._refusal = _Refusal(505, "http2_not_supported", "HTTP/2 is not offered here; use HTTP/1.1.")
-                return
-            self._head_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._parsing.keep_alive = False  # the application answers 501; what follows is not HTTP
-        except httptools.HttpParserError:
-            if self._refusal is None:
-                self._refusal = _Refusal(400, "bad_http", "The request is not valid HTTP/1.1.")
-            self._parsing.keep_alive = False
-            return
-        if not self._parsing.head_complete and self._head_bytes > MAX_HEAD_BYTES:
-            self._head_too_large()
-
-    def _head_too_large(self) -> None:
-        self._refusal = _Refusal(
-            431,
-            "request_head_too_large",
-            f"The request head is over {MAX_HEAD_BYTES // 1024} KiB or {MAX_HEAD_FIELDS} fields.",
-        )
-
-    # What the parser tells (llhttp's callbacks, by httptools)
-
-    def on_message_begin(self) -> None:
-        """A new request begins, maybe behind one that is still being served (pipelining)."""
-        self._parsing = _Incoming()
-        self._requests.append(self._parsing)
-        self._field_bytes = 0
-
-    def on_url(self, part: bytes) -> None:
-        """Take a part of the request target."""
-        self._parsing.target += part
-        self._field_bytes += len(part)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header field; trailers are dropped, as nobody may rely on them (RFC 9110, 6.5.1)."""
-        request = self._parsing
-        if request.head_complete:
-            return
-        self._field_bytes += len(name) + len(value) + 4
-        request.headers.append((name.lower(), value))
-        if len(request.headers) > MAX_HEAD_FIELDS or self._field_bytes > MAX_HEAD_BYTES:
-            self._head_too_large()
-            raise ValueError("head too large")  # the parser stops here
-
-    def on_headers_complete(self) -> None:
-        """The head is here."""
-        request = self._parsing
-        request.method = self._parser.get_method()
-        request.http_10 = self._parser.get_http_version() == "1.0"
-        request.keep_alive = self._parser.should_keep_alive()
-        request.wants_continue = any(
-            name == b"expect" and value.lower() == b"100-continue" for name, value in request.headers
-        )
-        request.head_complete = True
-        self._head_bytes = 0
-
-    def on_body(self, data: bytes) -> None:
-        """Keep a piece of the body until the application takes it; one read bounds how much."""
-        self._parsing.pieces.append(data)
-
-    def on_message_complete(self) -> None:
-        """The framing says that the request is complete."""
-        self._parsing.complete = True
 
     # Serving one request
 
     async def _serve_one(self) -> bool:
         """Run the application for one request; return True if the connection can take another."""
-        request = self._requests[0]
-        exchange = _Exchange(self, request)
+        request = self._parser.requests[0]
+        exchange = ASGIExchange(self, request)
         self._gone = trio.Event()
         if self._sock is not None and self._sock.hung_up:
             self._gone.set()
@@ -316,16 +213,13 @@ class ClientConnection:
         if not exchange.keep_alive or not await self._skip_rest(request):
             await self._linger()
             return False
-        self._requests.popleft()
-        self.idle = not self._requests
+        self._parser.requests.popleft()
+        self.idle = not self._parser.requests
         self._wait_for_head(self._services.idle if self.idle else self._services.head)
         return not self.terminated
 
-    def _asgi_scope(self, request: _Incoming) -> Message:
-        target = request.target
-        if not target.startswith(b"/") and target != b"*":
-            target = _origin_form(target)
-        path, _, query = target.partition(b"?")
+    def _asgi_scope(self, request: Incoming) -> Message:
+        path, _, query = origin_form(request.target).partition(b"?")
         text = path.decode("latin-1")
         return {
             "type": "http",
@@ -358,13 +252,23 @@ class ClientConnection:
         """Return when the client has left."""
         await self._gone.wait()
 
-    async def read_body(self, request: _Incoming) -> None:
-        """Read until the request has another piece or is complete. Raises trio.BrokenResourceError at an early end."""
+    def date(self) -> bytes:
+        """Return the value of the Date header."""
+        return self._services.date()
+
+    async def read_body(self, request: Incoming) -> None:
+        """Read until the request has another piece or is complete.
+
+        Raises BadRequest where it is not framed as HTTP has it, trio.BrokenResourceError and OSError at an early end.
+        """
         if request.wants_continue:
             request.wants_continue = False
             await self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while not (request.pieces or request.complete):
-            if self._refusal is not None or not await self._receive():
+            refusal = self._parser.refusal
+            if refusal is not None:
+                raise BadRequest(refusal.message, status=refusal.status, code=refusal.code)
+            if not await self._receive():
                 raise trio.BrokenResourceError("the request's body broke off")
 
     # Writing
@@ -413,7 +317,7 @@ class ClientConnection:
                     return
                 read += len(data)
 
-    async def _skip_rest(self, request: _Incoming) -> bool:
+    async def _skip_rest(self, request: Incoming) -> bool:
         """Read past what the application did not take of the body; False when that is too much."""
         skipped = sum(map(len, request.pieces))
         request.pieces.clear()
@@ -428,117 +332,19 @@ class ClientConnection:
 
     # Input that never becomes a request
 
-    async def _refuse(self, refusal: _Refusal) -> None:
+    async def _refuse(self, refusal: Refusal) -> None:
         self._services.refused(refusal.status, refusal.code, self._client[0] if self._client else None)
         await self.write(self._refusal_bytes(refusal))
         await self._linger()
 
-    def _refusal_bytes(self, refusal: _Refusal) -> bytes:
+    def _refusal_bytes(self, refusal: Refusal) -> bytes:
         body = (
             b'{"error": {"message": "%b", "type": "invalid_request_error", "param": null, "code": "%b"}}'
             % (refusal.message.encode("ascii"), refusal.code.encode("ascii"))
         )  # fmt: skip
         return b"%bdate: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
-            _STATUS_LINES[refusal.status],
+            STATUS_LINES[refusal.status],
             self._services.date(),
             len(body),
             body,
         )
-
-
-class _Exchange:
-    """The ASGI side of one request on a connection: what the application receives and sends."""
-
-    __slots__ = ("_chunked", "_connection", "_head", "_request", "_silent", "_taken", "finished", "keep_alive")
-
-    def __init__(self, connection: ClientConnection, request: _Incoming) -> None:
-        self._connection = connection
-        self._request = request
-        self._head: bytes | None = None
-        self._chunked = False
-        self._silent = False
-        self._taken = False
-        self.finished = False
-        self.keep_alive = request.keep_alive
-
-    async def receive(self) -> Message:
-        """ASGI receive: the body piece by piece, then the client's leaving."""
-        request = self._request
-        if self._taken:
-            await self._connection.wait_gone()
-            return {"type": "http.disconnect"}
-        if not (request.pieces or request.complete):
-            try:
-                await self._connection.read_body(request)
-            except (OSError, trio.BrokenResourceError):
-                self.keep_alive = False
-                return {"type": "http.disconnect"}
-        pieces = request.pieces
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        self._taken = request.complete
-        return {"type": "http.request", "body": body, "more_body": not request.complete}
-
-    async def send(self, message: Message) -> None:
-        """ASGI send. Raises LimitReached (phase client_write) and OSError."""
-        if message["type"] == "http.response.start":
-            self._start(message["status"], message["headers"])
-            return
-        body = message.get("body", b"")
-        last = not message.get("more_body", False)
-        if last:
-            self._connection.answer_complete()
-        if self._silent:
-            data = b""
-        elif self._chunked:
-            data = _framed(body, last=last)
-        else:
-            data = body
-        if self._head is not None:
-            data = self._head + data
-            self._head = None
-        if data:
-            await self._connection.write(data)
-        self.finished = last
-
-    def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        request = self._request
-        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        length_known = dated = False
-        for name, value in headers:
-            if name == b"connection":
-                self.keep_alive = False
-                continue
-            if name == b"content-length":
-                length_known = True
-            elif name == b"date":
-                dated = True
-            lines.append(b"%b: %b\r\n" % (name, value))
-        if not dated:
-            lines.append(b"date: %b\r\n" % self._connection._services.date())  # noqa: SLF001 - one unit
-        self._silent = request.method == b"HEAD" or status in _BODILESS
-        if not length_known and not self._silent:
-            if request.http_10:
-                self.keep_alive = False
-            else:
-                self._chunked = True
-                lines.append(b"transfer-encoding: chunked\r\n")
-        if not self.keep_alive or self._connection.terminated:
-            self.keep_alive = False
-            lines.append(b"connection: close\r\n")
-        elif request.http_10:
-            lines.append(b"connection: keep-alive\r\n")
-        lines.append(b"\r\n")
-        self._head = b"".join(lines)
-
-
-def _framed(body: bytes, *, last: bool) -> bytes:
-    chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-    return chunk + b"0\r\n\r\n" if last else chunk
-
-
-def _origin_form(target: bytes) -> bytes:
-    """Bring an absolute-form target (RFC 9112, 3.2.2) to the form that all others have."""
-    rest = target.partition(b"://")[2]
-    slash = rest.find(b"/")
-    return rest[slash:] if slash >= 0 else b"/"

@@ -104,6 +104,7 @@ class Pipeline:
 
     def _account(self, record: Record, *, quiet: bool) -> None:
         services = self.services
+        record.scope.clock.stop()
         if services.drain.draining and not quiet:
             if record.outcome is Ended.DRAINED:
                 services.drain.cut += 1

@@ -88,6 +88,10 @@ class PhaseClock:
         self.current = phase
         self._since = now
 
+    def stop(self) -> None:
+        """The request is over: the phase it ended in is as long as it was."""
+        self.enter(self.current)
+
     def limited(self, phase: str, limit: Limit) -> LimitedPhase:
         """Return a context manager: the block is this phase and is cancelled at the limit."""
         self.enter(phase)

@@ -1,0 +1,146 @@
+"""From bytes to requests (RFC 9112): what a client connection is told by its parser, and what it refuses.
+
+llhttp, by httptools, has no pause: one read may hold several requests. They are queued here, in order, and nothing more is
+read until the first has been answered, so the queue is bounded by one read.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import attrs
+import httptools
+
+MAX_HEAD_BYTES = 32 * 1024
+MAX_HEAD_FIELDS = 100
+_HTTP2_PREFACE = b"PRI * HTTP/2.0"
+
+
+@attrs.define(eq=False)
+class Incoming:
+    """One request as it comes in. `pieces` holds what has been read of its body and nobody has taken yet."""
+
+    target: bytes = b""
+    headers: list[tuple[bytes, bytes]] = attrs.field(factory=list)
+    method: bytes = b""
+    http_10: bool = False
+    keep_alive: bool = False
+    head_complete: bool = False
+    complete: bool = False
+    wants_continue: bool = False
+    pieces: deque[bytes] = attrs.field(factory=deque)
+
+    def take_pieces(self) -> bytes:
+        """Return what is here of the body, and forget it."""
+        pieces = self.pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return body
+
+
+@attrs.frozen
+class Refusal:
+    """Input that never becomes a request, and what is said about it."""
+
+    status: int
+    code: str
+    message: str
+
+
+_BAD_HTTP = Refusal(400, "bad_http", "The request is not valid HTTP/1.1.")
+_HTTP2 = Refusal(505, "http2_not_supported", "HTTP/2 is not offered here; use HTTP/1.1.")
+_HEAD_TOO_LARGE = Refusal(
+    431,
+    "request_head_too_large",
+    f"The request head is over {MAX_HEAD_BYTES // 1024} KiB or {MAX_HEAD_FIELDS} fields.",
+)
+
+
+class RequestParser:
+    """The parser of one connection. `requests` are those that have begun, the first of them being served or next."""
+
+    def __init__(self) -> None:
+        self.requests: deque[Incoming] = deque()
+        self.refusal: Refusal | None = None
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._current = Incoming()
+        self._unfinished_bytes = 0
+        self._field_bytes = 0
+
+    @property
+    def in_head(self) -> bool:
+        """Some of a head has come, and not all of it."""
+        return self._unfinished_bytes > 0
+
+    def feed(self, data: bytes) -> None:
+        """Take what one read gave. Sets `refusal` at what cannot be taken; what came before it stands."""
+        if not self._current.head_complete or self._current.complete:
+            if not self._unfinished_bytes and data.startswith(_HTTP2_PREFACE):
+                self.refusal = _HTTP2
+                return
+            self._unfinished_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._current.keep_alive = False  # we go on with HTTP/1.1, as is our right (RFC 9110, 7.8), for this one
+        except httptools.HttpParserError:
+            self.refusal = self.refusal or _BAD_HTTP
+            self._current.keep_alive = False
+        else:
+            if self._unfinished_bytes > MAX_HEAD_BYTES and not self._current.head_complete:
+                self.refusal = _HEAD_TOO_LARGE
+
+    # What llhttp tells
+
+    def on_message_begin(self) -> None:
+        """A new request begins, maybe behind one that is still being served (pipelining)."""
+        self._current = Incoming()
+        self._field_bytes = 0
+        self.requests.append(self._current)
+
+    def on_url(self, part: bytes) -> None:
+        """Take a part of the request target."""
+        self._current.target += part
+        self._field_bytes += len(part)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header field; trailers are dropped, as nobody may rely on them (RFC 9110, 6.5.1)."""
+        request = self._current
+        if request.head_complete:
+            return
+        self._field_bytes += len(name) + len(value) + 4
+        request.headers.append((name.lower(), value))
+        if len(request.headers) > MAX_HEAD_FIELDS or self._field_bytes > MAX_HEAD_BYTES:
+            self.refusal = _HEAD_TOO_LARGE
+            raise ValueError("head too large")  # the parser stops here
+
+    def on_headers_complete(self) -> None:
+        """The head is here."""
+        request = self._current
+        request.method = self._parser.get_method()
+        request.http_10 = self._parser.get_http_version() == "1.0"
+        request.keep_alive = self._parser.should_keep_alive()
+        for name, value in request.headers:
+            if name == b"expect" and value.lower() == b"100-continue":
+                request.wants_continue = True
+        request.head_complete = True
+        self._unfinished_bytes = 0
+
+    def on_body(self, data: bytes) -> None:
+        """Keep a piece of the body until the application takes it; one read bounds how much."""
+        self._current.pieces.append(data)
+
+    def on_message_complete(self) -> None:
+        """The framing says that the request is complete."""
+        self._current.complete = True
+        self._current.wants_continue = False
+
+
+def origin_form(target: bytes) -> bytes:
+    """Bring an absolute-form target (RFC 9112, 3.2.2) to the form that all others have."""
+    if target.startswith(b"/") or target == b"*":
+        return target
+    rest = target.partition(b"://")[2]
+    slash = rest.find(b"/")
+    return rest[slash:] if slash >= 0 else b"/"

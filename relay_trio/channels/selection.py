@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -24,7 +24,7 @@ class Candidate:
 
 
 def candidates(
-    channels: Iterable[Channel], health: Health, now: float, chance: Callable[[], float]
+    channels: Sequence[Channel], health: Health, now: float, chance: Callable[[], float]
 ) -> tuple[Candidate, ...]:
     """Return all keys of these channels in the order of trying.
 
@@ -32,6 +32,8 @@ def candidates(
     Keys that asked to wait come behind all others, keys that were refused behind those: they are tried only when there
     is nothing better. `chance` returns a number in [0, 1).
     """
+    if len(channels) == 1 and len(channels[0].keys) == 1:
+        return (Candidate(channels[0], channels[0].keys[0]),)
     ordered = [
         Candidate(channel, key)
         for channel in _by_priority(list(channels), chance)

@@ -20,7 +20,6 @@ from relay_trio.edge.handlers.own import Own
 from relay_trio.edge.routes import OwnPath, own_path
 from relay_trio.errors import MethodNotAllowed, UnknownPath
 from relay_trio.relay.exchange import ClientRequest, Exchange
-from relay_trio.relay.headers import value
 from relay_trio.relay.pipeline import Pipeline, cors_headers
 from relay_trio.relay.relaying import Relaying
 from relay_trio.relay.services import RelayServices
@@ -102,9 +101,11 @@ class App:
             raw_path=scope["raw_path"],
             query=scope["query_string"],
             headers=headers,
+            fields=dict(reversed(headers)),
             client=running.client_address(peer[0] if peer else None, headers),
             receive=receive,
             send=send,
+            body_is_here=scope["extensions"]["relay_trio.body_is_here"],
             on_disconnect=scope["extensions"]["relay_trio.on_disconnect"],
         )
         own, object_id = own_path(request.path)
@@ -158,7 +159,7 @@ def _refuse(error: Exception) -> Work:
 async def _preflight(exchange: Exchange, allowed: tuple[str, ...]) -> None:
     """Answer what a browser asks before a page may call (the Fetch standard, 3.2.2). It carries no key."""
     headers: list[Header] = []
-    if cors_headers(allowed, value(exchange.request.headers, b"origin")):
-        wanted = value(exchange.request.headers, b"access-control-request-headers") or b"*"
+    if cors_headers(allowed, exchange.request.fields.get(b"origin")):
+        wanted = exchange.request.fields.get(b"access-control-request-headers", b"*")
         headers = [*_PREFLIGHT_HEADERS, (b"access-control-allow-headers", wanted)]
     await exchange.answer(204, headers, b"")

@@ -66,6 +66,10 @@ class ASGIExchange:
         """The whole response has been written."""
         self.keep_alive = request.keep_alive
 
+    def body_is_here(self) -> bool:
+        """Say whether `receive` would return at once."""
+        return bool(self._request.pieces) or (self._request.complete and not self._taken)
+
     async def receive(self) -> Message:
         """ASGI receive: the body piece by piece, then the client's leaving."""
         request = self._request

@@ -5,8 +5,9 @@ at one seam (`edge/seam.py`) because hypercorn's shields its writes without a bo
 hold its request for ever. Here the application runs in the connection's own task, every write can be cancelled and is
 under the client-write clock, and the client's leaving is told by the hub while nobody reads.
 
-The application sees plain ASGI with one extension: `scope["extensions"]["relay_trio.on_disconnect"]`, to which it gives
-a function that is called, synchronously, when the client leaves before the answer is complete.
+The application sees plain ASGI with two extensions in `scope["extensions"]`: to `relay_trio.on_disconnect` it gives a
+function that is called, synchronously, when the client leaves before the answer is complete; `relay_trio.body_is_here`
+tells whether `receive` would have to wait.
 """
 
 from __future__ import annotations
@@ -205,7 +206,7 @@ class ClientConnection:
         self._gone = trio.Event()
         if self._sock is not None and self._sock.hung_up:
             self._gone.set()
-        await self._app(self._asgi_scope(request), exchange.receive, exchange.send)
+        await self._app(self._asgi_scope(request, exchange), exchange.receive, exchange.send)
         self._on_disconnect = None
         if not exchange.finished:
             await self._end_truncated()
@@ -218,7 +219,7 @@ class ClientConnection:
         self._wait_for_head(self._services.idle if self.idle else self._services.head)
         return not self.terminated
 
-    def _asgi_scope(self, request: Incoming) -> Message:
+    def _asgi_scope(self, request: Incoming, exchange: ASGIExchange) -> Message:
         path, _, query = origin_form(request.target).partition(b"?")
         text = path.decode("latin-1")
         return {
@@ -235,7 +236,10 @@ class ClientConnection:
             "client": self._client,
             "server": self._server,
             "state": self._state,
-            "extensions": {"relay_trio.on_disconnect": self._set_on_disconnect},
+            "extensions": {
+                "relay_trio.on_disconnect": self._set_on_disconnect,
+                "relay_trio.body_is_here": exchange.body_is_here,
+            },
         }
 
     def _set_on_disconnect(self, callback: Callable[[], None]) -> None:
@@ -319,6 +323,9 @@ class ClientConnection:
 
     async def _skip_rest(self, request: Incoming) -> bool:
         """Read past what the application did not take of the body; False when that is too much."""
+        if request.complete:
+            request.pieces.clear()
+            return request.keep_alive
         skipped = sum(map(len, request.pieces))
         request.pieces.clear()
         with trio.move_on_after(_REST_S):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 import trio
 
+from adaptors.values import Usage
 from relay_trio.edge.handlers.health import Vitals
 from relay_trio.relay.record import Record
 from relay_trio.telemetry.metrics import FinishedRequest, Metrics, Sample
@@ -45,14 +46,7 @@ class MetricsMeter:
                     "to_client": scope.bytes_out,
                     "from_upstream": record.upstream_bytes_in,
                 },
-                tokens={}
-                if usage is None
-                else {
-                    "input": usage.input_tokens,
-                    "output": usage.output_tokens,
-                    "cached": usage.cached_tokens,
-                    "reasoning": usage.reasoning_tokens,
-                },
+                tokens={} if usage is None else _tokens(usage),
             )
         )
         for _ in range(record.keepalives):
@@ -61,6 +55,16 @@ class MetricsMeter:
     def attempt_finished(self, channel: str, result: str) -> None:
         """Count an attempt by its result."""
         self.metrics.count_attempt(channel, result)
+
+
+def _tokens(usage: Usage) -> dict[str, int]:
+    """Return what there is to be counted: most requests have no cached and no reasoning tokens."""
+    tokens = {"input": usage.input_tokens, "output": usage.output_tokens}
+    if usage.cached_tokens:
+        tokens["cached"] = usage.cached_tokens
+    if usage.reasoning_tokens:
+        tokens["reasoning"] = usage.reasoning_tokens
+    return tokens
 
 
 @attrs.frozen(eq=False)

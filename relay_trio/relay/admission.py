@@ -5,8 +5,7 @@ Both are queues with a bound. Who finds them full is told how full they are, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 import attrs
 import trio
@@ -93,7 +92,17 @@ class Reservation:
     """The bytes that one request holds."""
 
     budget: BufferBudget
+    count: Count
     held: int = 0
+
+    def __enter__(self) -> Self:
+        self.count.opened += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.count.closed += 1
+        self.budget.give_back(self.held)
+        self.held = 0
 
     def grow_nowait(self, size: int) -> bool:
         """Hold so many more, if there is room at once."""
@@ -110,11 +119,6 @@ class Reservation:
             self.budget.used += size
             self.held += size
 
-    def release(self) -> None:
-        """Hold nothing any more."""
-        self.budget.give_back(self.held)
-        self.held = 0
-
 
 class BufferBudget:
     """Bytes that all whole bodies together may take."""
@@ -126,16 +130,9 @@ class BufferBudget:
         self._freed = trio.Event()
         self.used = 0
 
-    @contextmanager
-    def reservation(self) -> Iterator[Reservation]:
-        """Hold bytes for the length of the block."""
-        reservation = Reservation(self)
-        self._count.opened += 1
-        try:
-            yield reservation
-        finally:
-            self._count.closed += 1
-            reservation.release()
+    def reservation(self) -> Reservation:
+        """Return what holds bytes for the length of a `with` block."""
+        return Reservation(self, self._count)
 
     def fits(self, size: int) -> bool:
         """Say whether so many more bytes fit now."""

@@ -10,7 +10,7 @@ sends its head early, with what is held or with a keep-alive.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
@@ -20,7 +20,6 @@ from adaptors.protocol import Dialect
 from adaptors.values import Header
 from relay_trio.errors import BodyTooLarge, Ended, LimitReached, RelayError
 from relay_trio.relay.admission import Reservation
-from relay_trio.relay.headers import value
 from relay_trio.relay.record import Record
 from relay_trio.relay.report import tell
 from relay_trio.scopes.phase import Limit
@@ -31,6 +30,8 @@ MAX_HELD_BYTES = 64 * 1024
 
 _BODY_BYTES_PER_SECOND = 128 * 1024
 """Each so many bytes earn the client's body one more second: a slow line is no attack, a dripping one is."""
+
+_LEAST_S = 0.001
 
 _STREAM_HEADERS: list[Header] = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -51,9 +52,13 @@ class ClientRequest:
     raw_path: bytes
     query: bytes
     headers: list[Header]
+    fields: Mapping[bytes, bytes]
+    """The headers by name; of those that came more than once, the first."""
     client: str | None
     receive: Receive
     send: Send
+    body_is_here: Callable[[], bool]
+    """Says whether `receive` would return at once: then no clock needs to run."""
     on_disconnect: Callable[[Callable[[], None]], None]
 
 
@@ -61,7 +66,8 @@ class Exchange:
     """One request and its answer, seen from the client. Owned by the request's task; `keepalive` by one helper."""
 
     __slots__ = (
-        "_answer_sequence", "_body_left", "_clean", "_extra_headers", "_held", "_held_size", "_keepalive_done", "_sending",
+        "_answer_sequence", "_body",
+        "_body_left_s", "_clean", "_extra_headers", "_held", "_held_size", "_keepalive_done", "_sending",
          "content_sent", "dialect", "finished", "head_sent", "keepalive_after", "keepalive_interval",
         "last_sent", "record", "request", "scope", "stream_headers", "streaming",
     )  # fmt: skip
@@ -90,7 +96,8 @@ class Exchange:
         self.keepalive_after = self.keepalive_interval = float("inf")
         self._extra_headers = extra_headers
         self._clean = clean
-        self._body_left = body
+        self._body = body
+        self._body_left_s = body.seconds
         self._held: list[bytes] = []
         self._held_size = 0
         self._sending = False
@@ -144,24 +151,31 @@ class Exchange:
 
     def announced_length(self) -> int | None:
         """Return the Content-Length; the parser has seen to it that it is a number."""
-        length = value(self.request.headers, b"content-length")
+        length = self.request.fields.get(b"content-length")
         return None if length is None else int(length)
 
     async def _next_piece(self) -> tuple[bytes, bool]:
-        clock = self.scope.clock
-        before = clock.current
-        started = trio.current_time()
-        with clock.limited("body", self._body_left):
+        if self.request.body_is_here():
             message = await self.request.receive()
+        else:
+            message = await self._wait_for_piece()
         if message["type"] == "http.disconnect":
             raise trio.BrokenResourceError("the client broke off its body")
         piece: bytes = message["body"]
         self.scope.bytes_in += len(piece)
-        earned = len(piece) / _BODY_BYTES_PER_SECOND
-        spent = trio.current_time() - started
-        self._body_left = attrs.evolve(self._body_left, seconds=max(self._body_left.seconds - spent + earned, 0.001))
-        clock.enter(before)
         return piece, message["more_body"]
+
+    async def _wait_for_piece(self) -> dict[str, Any]:
+        """Wait for the client under the body's clock; what it sends earns it more time."""
+        clock = self.scope.clock
+        before = clock.current
+        started = trio.current_time()
+        with clock.limited("body", Limit(max(self._body_left_s, _LEAST_S), self._body.setting)):
+            message = await self.request.receive()
+        earned = len(message.get("body", b"")) / _BODY_BYTES_PER_SECOND
+        self._body_left_s += earned - (trio.current_time() - started)
+        clock.enter(before)
+        return message
 
     # A whole answer goes out
 

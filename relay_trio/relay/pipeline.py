@@ -52,8 +52,8 @@ class Pipeline:
         """
         services = self.services
         settings = services.catalog.current.settings
-        given_id = header_fields.sane_request_id(header_fields.value(request.headers, b"x-request-id"))
-        total = _total(settings, request.headers)
+        given_id = header_fields.sane_request_id(request.fields.get(b"x-request-id"))
+        total = _total(settings, request)
         scope = RequestScope(services.registry, given_id or services.new_request_id(), total, name)
         scope.method, scope.path = request.method, request.path
         record = Record(scope, request.method, request.path, request.client, dialect.name)
@@ -115,10 +115,10 @@ class Pipeline:
         log("request_finished", **record.fields())
 
 
-def _total(settings: Settings, headers: list[Header]) -> Limit:
+def _total(settings: Settings, request: ClientRequest) -> Limit:
     """Return the deadline: the operator's, or a shorter one that the client asks for."""
     total = Limit(settings.limits.total, "RELAY_TIMEOUT")
-    asked = _positive(header_fields.value(headers, b"x-relay-timeout"))
+    asked = _positive(request.fields.get(b"x-relay-timeout"))
     if asked is None or asked >= total.seconds:
         return total
     return Limit(max(asked, _MIN_CLIENT_TOTAL_S), "X-Relay-Timeout")
@@ -143,7 +143,7 @@ def _pace(exchange: Exchange, settings: Settings) -> None:
         (
             silence / 2
             for name in _SILENCE_HEADERS
-            if (silence := _positive(header_fields.value(exchange.request.headers, name))) is not None
+            if (silence := _positive(exchange.request.fields.get(name))) is not None
         ),
         default=float("inf"),
     )
@@ -157,7 +157,7 @@ def _extra_headers(settings: Settings, request: ClientRequest, dialect: Dialect,
     if dialect.name == "anthropic":
         extra.append((b"request-id", request_id.encode("ascii")))  # where that SDK reads it
     if settings.cors_origins:
-        extra += cors_headers(settings.cors_origins, header_fields.value(request.headers, b"origin"))
+        extra += cors_headers(settings.cors_origins, request.fields.get(b"origin"))
     return extra
 
 

@@ -54,7 +54,7 @@ class Relaying:
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer the exchange, or raise what it fails of."""
-        if (header_fields.value(exchange.request.headers, b"upgrade") or b"").lower() == b"websocket":
+        if exchange.request.fields.get(b"upgrade", b"").lower() == b"websocket":
             raise NotSupported("WebSocket is not offered here yet; use HTTP streaming.")
         exchange.record.endpoint = self.endpoint.name
         key, query = identify(self.services, exchange)
@@ -84,7 +84,7 @@ class Relaying:
     ) -> tuple[Call, Peeked, Upload | None]:
         """Read the body, or prepare to stream it up, and say what is asked for. Raises BadRequest and its kin."""
         request, settings = exchange.request, catalog.settings
-        content_type = header_fields.value(request.headers, b"content-type") or b""
+        content_type = request.fields.get(b"content-type", b"")
         body: bytes | None = None
         upload: Upload | None = None
         peeked = Peeked()

@@ -14,7 +14,15 @@ import trio
 from adaptors.failure import AnswerFailed, Failure, FailureKind
 from adaptors.protocol import ErrorReport
 from adaptors.values import Header
-from relay_trio.errors import Draining, Ended, LimitReached, MethodNotAllowed, RelayError, ScopeCancelled, UpstreamAnswered
+from relay_trio.errors import (
+    Draining,
+    Ended,
+    LimitReached,
+    MethodNotAllowed,
+    RelayError,
+    ScopeCancelled,
+    UpstreamAnswered,
+)
 from relay_trio.relay.headers import advice, value
 from relay_trio.scopes.phase import limit_reached
 from relay_trio.scopes.request_scope import RequestScope

@@ -19,7 +19,6 @@ from relay_trio.edge.handlers.health import Vitals, merged
 from relay_trio.edge.handlers.nurseries import as_text, tree
 from relay_trio.errors import BadRequest, Ended, RelayError, Unauthorized
 from relay_trio.relay.exchange import Exchange
-from relay_trio.relay.headers import value
 from relay_trio.scopes.nursery import NurseryRegistry
 from relay_trio.settings.secret import Secret
 
@@ -90,7 +89,7 @@ class Own:
         branches = tree(self.vitals.registry, pid=self.vitals.pid, stacks=stacks)
         for other in await self.ask({"ask": "nurseries", "stacks": stacks}):
             branches.extend(other.get("nurseries", []))
-        if b"text/plain" in (value(exchange.request.headers, b"accept") or b""):
+        if b"text/plain" in exchange.request.fields.get(b"accept", b""):
             await exchange.answer(200, _TEXT, as_text(branches).encode())
         else:
             await _send_json(exchange, 200, {"count": len(branches), "nurseries": branches})

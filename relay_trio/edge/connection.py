@@ -15,6 +15,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -154,7 +155,8 @@ class ClientConnection:
         if self._sock is not None and self._parser.in_head:
             refusal = Refusal(408, "request_head_timeout", f"No complete request head came within {reason}.")
             self._services.refused(refusal.status, refusal.code, self._client[0])
-            self._sock.send_now(self._refusal_bytes(refusal))
+            with suppress(OSError):  # it may leave at this very moment, and the reaper serves all others too
+                self._sock.send_now(self._refusal_bytes(refusal))
         self._scope.cancel(reason=reason)
 
     @property
@@ -340,6 +342,7 @@ class ClientConnection:
     # Input that never becomes a request
 
     async def _refuse(self, refusal: Refusal) -> None:
+        self.kick_at = float("inf")  # it gets this answer and no second one; writing and lingering have their own bounds
         self._services.refused(refusal.status, refusal.code, self._client[0] if self._client else None)
         await self.write(self._refusal_bytes(refusal))
         await self._linger()

@@ -92,7 +92,9 @@ class Pipeline:
         if isinstance(failure, UpstreamAnswered):
             record.ended_with = failure.failure.code or failure.failure.kind.value
         if failure.outcome is Ended.INTERNAL_ERROR:
-            self.services.log.error("request_crashed", request_id=exchange.scope.id, exc_info=error)
+            self.services.log.error(
+                "request_crashed", request_id=exchange.scope.id, exc_info=exchange.scope.crash or error
+            )
         if failure.outcome is Ended.CLIENT_DISCONNECTED:
             record.status = CLIENT_LEFT_STATUS
             return

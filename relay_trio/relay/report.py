@@ -48,6 +48,8 @@ _TYPES: dict[FailureKind, str] = {
     FailureKind.BROKEN_ANSWER: "api_error",
 }
 
+_CRASHED = "The relay itself failed; its log says how, under this request's id."
+
 _CANCELLED: dict[Ended, tuple[str, int, str]] = {
     Ended.CLIENT_DISCONNECTED: ("The client left before its answer was complete.", CLIENT_LEFT_STATUS, "client_left"),
     Ended.CANCELLED_BY_OPERATOR: ("An operator of the relay ended this request.", 503, "cancelled_by_operator"),
@@ -61,6 +63,8 @@ def explain(error: BaseException, scope: RequestScope) -> RelayError:
         return error
     if isinstance(error, AnswerFailed):
         return UpstreamAnswered(error.failure, phase=scope.clock.current)
+    if scope.crash is not None:
+        return RelayError(_CRASHED)
     if scope.cancelled_for is not None:
         return _cancelled(scope.cancelled_for)
     if isinstance(error, trio.Cancelled):
@@ -69,7 +73,7 @@ def explain(error: BaseException, scope: RequestScope) -> RelayError:
         return _cancelled(Ended.DRAINED)
     if isinstance(error, OSError | trio.BrokenResourceError | trio.ClosedResourceError):
         return _cancelled(Ended.CLIENT_DISCONNECTED)  # the upstream's side translates its own
-    return RelayError("The relay itself failed; its log says how, under this request's id.")
+    return RelayError(_CRASHED)
 
 
 def _cancelled(reason: Ended) -> ScopeCancelled:

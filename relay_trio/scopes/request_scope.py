@@ -32,7 +32,7 @@ class RequestScope:
 
     __slots__ = (
         "_manager", "_nursery", "_registry", "_serial", "attempt", "bytes_in", "bytes_out", "cancelled_for", "channel",
-        "clock", "deadline", "holding", "id", "key", "method", "name", "path", "started", "task", "total",
+        "clock", "crash", "deadline", "holding", "id", "key", "method", "name", "path", "started", "task", "total",
     )  # fmt: skip
 
     def __init__(self, registry: NurseryRegistry, request_id: str, total: Limit, name: str = "request") -> None:
@@ -44,6 +44,8 @@ class RequestScope:
         self.deadline = now + total.seconds
         self.clock = PhaseClock(now)
         self.cancelled_for: Ended | None = None
+        self.crash: Exception | None = None
+        """What a helper failed of: it ends its request, and no other."""
         self.task: trio.lowlevel.Task | None = None
         self.method = self.path = ""
         self.key: str | None = None
@@ -91,6 +93,9 @@ class RequestScope:
         tasks.opened += 1
         try:
             await work(*arguments)
+        except Exception as error:  # noqa: BLE001 - the request's own door tells of it, in the request's own words
+            self.crash = error
+            self.cancel(Ended.INTERNAL_ERROR)
         finally:
             tasks.closed += 1
 

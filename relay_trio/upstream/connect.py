@@ -42,7 +42,8 @@ async def open_connection(hub: Hub, origin: Origin, route: Route) -> HubSocket:
             with _step("The TLS handshake with the provider failed"):
                 await sock.handshake()
             return sock
-        return hub.attach(raw)
+        with _step("The provider could not be reached"):
+            return hub.attach(raw)
     except BaseException:
         if sock is not None:
             sock.close()

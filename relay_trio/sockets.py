@@ -19,7 +19,7 @@ import ssl
 import struct
 import sys
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 import outcome
@@ -455,11 +455,40 @@ def open_hub() -> Hub:
 
 
 def _attach(hub: Hub, raw: socket.socket, on_hangup: _Callback | None) -> HubSocket:
-    raw.setblocking(False)
-    kind = TlsHubSocket if isinstance(raw, ssl.SSLSocket) else HubSocket
-    sock = kind(hub, raw, on_hangup)
-    hub.add(sock)
+    try:
+        raw.setblocking(False)
+        kind = TlsHubSocket if isinstance(raw, ssl.SSLSocket) else HubSocket
+        sock = kind(hub, raw, on_hangup)
+        hub.add(sock)
+    except BaseException:
+        raw.close()  # taken over is taken over: epoll may refuse one more (max_user_watches)
+        raise
     return sock
+
+
+class _TlsSocket(ssl.SSLSocket):
+    """Can be made of a socket that its peer has reset: there ssl.SSLSocket raises, and forgets to close what it took."""
+
+    def getpeername(self) -> Any:
+        """Return the peer's address; None where the handshake will say what became of it."""
+        try:
+            return super().getpeername()
+        except OSError:
+            return None
+
+
+def with_tls(raw: socket.socket, context: ssl.SSLContext, server_hostname: str | None = None) -> ssl.SSLSocket:
+    """Return the connected socket with TLS laid over it, before the handshake; without a host's name, as the server.
+
+    The old socket object is empty afterwards. Raises OSError.
+    """
+    context.sslsocket_class = _TlsSocket
+    return context.wrap_socket(
+        raw,
+        server_side=server_hostname is None,
+        server_hostname=server_hostname,
+        do_handshake_on_connect=False,
+    )
 
 
 def _peer_left(raw: socket.socket) -> bool:

@@ -29,7 +29,7 @@ from relay_trio.errors import BadRequest, LimitReached
 from relay_trio.scopes.balance import Balance
 from relay_trio.scopes.phase import Limit, LimitedPhase
 from relay_trio.scopes.shielded import shielded
-from relay_trio.sockets import Hub, HubSocket, TlsHubSocket
+from relay_trio.sockets import Hub, HubSocket, TlsHubSocket, with_tls
 
 _MAX_REST_BYTES = 64 * 1024
 """How much of a body that nobody wanted is still read, so that the answer is not lost to a reset (RFC 9112, 9.6)."""
@@ -125,7 +125,7 @@ class ClientConnection:
         self._client, self._server = raw.getpeername()[:2], raw.getsockname()[:2]
         self._wait_for_head(self._services.head)
         if self._tls:
-            raw = self._services.tls(self._config).wrap_socket(raw, server_side=True, do_handshake_on_connect=False)
+            raw = with_tls(raw, self._services.tls(self._config))
         self._sock = sock = self._services.hub.attach(raw, self._told_hangup)
         if isinstance(sock, TlsHubSocket):
             await sock.handshake()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import trio
 
 from relay_trio.errors import UpstreamFailed
-from relay_trio.sockets import Hub, HubSocket, TlsHubSocket
+from relay_trio.sockets import Hub, HubSocket, TlsHubSocket, with_tls
 from relay_trio.upstream.target import Origin, Proxy, Route
 
 _MAX_TUNNEL_HEAD = 16 * 1024
@@ -36,7 +36,7 @@ async def open_connection(hub: Hub, origin: Origin, route: Route) -> HubSocket:
             sock = None
         if origin.secure:
             with _step("The TLS handshake with the provider failed"):
-                raw = route.tls.wrap_socket(raw, server_hostname=origin.host, do_handshake_on_connect=False)
+                raw = with_tls(raw, route.tls, origin.host)
             sock = hub.attach(raw)
             assert isinstance(sock, TlsHubSocket)
             with _step("The TLS handshake with the provider failed"):

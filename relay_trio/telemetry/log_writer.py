@@ -100,13 +100,20 @@ class LogWriter:
         return LogStatistics(self._written, self._dropped, self._dropped_bytes, self._waiting_bytes)
 
     def start(self) -> None:
-        """Start the thread. It is a daemon, so that a reader who never reads cannot keep the process alive."""
+        """Start the thread. It is a daemon, so that a reader who never reads cannot keep the process alive.
+
+        The interpreter's exit closes it. Whoever lets exceptions out of the process leaves it at that: the crash is
+        told by a hook that runs when all else is done.
+        """
         self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
         self._thread.start()
         atexit.register(self.close)
 
     def close(self, timeout_s: float = 1.0) -> bool:
-        """Write out what waits and end the thread; after `timeout_s` seconds give up. True if all was written."""
+        """Write out what waits and end the thread; after `timeout_s` seconds give up. True if all was written.
+
+        What is written after it stays in the buffer.
+        """
         atexit.unregister(self.close)
         if self._thread is None:
             return self._waiting_bytes == 0

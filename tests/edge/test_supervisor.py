@@ -357,6 +357,26 @@ async def test_a_full_log_holds_the_workers_lines_back(log: WatchedLog, monkeypa
     assert log.events("worker_died")[0]["lines_lost"] is True
 
 
+async def test_the_last_words_of_the_dead_are_read(log: WatchedLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker wrote before it died arrives, even when its supervisor comes to read it only later."""
+    monkeypatch.setattr(module, "LAST_WORDS_S", 60)
+    code = ANSWERING.replace("sys.exit(0)", "[say('last words'), os._exit(0)]")
+    code = code.replace("ready()\n", "ready(); say('first words')\n")
+    log.waiting_bytes = 8_000_000
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        async with supervised(log, code, listening=(server,)) as run:
+            await log.wait_for_line(b"first words")
+            stream = await trio.open_tcp_stream(*server.getsockname())
+            async with stream:
+                assert await stream.receive_some()
+                signal.raise_signal(signal.SIGTERM)
+                assert await stream.receive_some() == b""
+            log.waiting_bytes = 0
+    assert run.exit_status == 0
+    assert b"last words" in log.lines
+    assert "lines_lost" not in log.events("worker_died")[0]
+
+
 async def test_what_the_dead_leave_is_cleared_away(log: WatchedLog) -> None:
     """The socket and the live numbers of a dead worker go, its counters stay; at the end the directory goes."""
     code = SEAT + (

@@ -95,6 +95,11 @@ class DemoResponse:
         self._count = count
         count.opened += 1
 
+    @property
+    def ended(self) -> bool:
+        """The last word has been said."""
+        return False
+
     async def receive(self) -> bytes:
         """Return the next piece, after the time that a word takes; b"" is the end."""
         if self._pieces is None:

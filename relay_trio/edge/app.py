@@ -23,6 +23,7 @@ from relay_trio.relay.exchange import ClientRequest, Exchange
 from relay_trio.relay.pipeline import Pipeline, cors_headers
 from relay_trio.relay.relaying import Relaying
 from relay_trio.relay.services import RelayServices
+from relay_trio.telemetry.log import get_logger
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -83,6 +84,14 @@ class App:
         return self.running
 
     async def _live(self, scope: Message, receive: Receive, send: Send) -> None:
+        try:
+            await self._live_until_shutdown(scope, receive, send)
+        except Exception as error:
+            get_logger().critical("service_crashed", exc_info=error)
+            # hypercorn would go on accepting for services that are gone; only this it does not catch.
+            raise SystemExit(1) from error
+
+    async def _live_until_shutdown(self, scope: Message, receive: Receive, send: Send) -> None:
         await receive()  # lifespan.startup
         async with self._opens() as running:
             scope["state"]["relay_trio"] = self.running = running

@@ -342,7 +342,9 @@ class ClientConnection:
     # Input that never becomes a request
 
     async def _refuse(self, refusal: Refusal) -> None:
-        self.kick_at = float("inf")  # it gets this answer and no second one; writing and lingering have their own bounds
+        self.kick_at = float(
+            "inf"
+        )  # it gets this answer and no second one; writing and lingering have their own bounds
         self._services.refused(refusal.status, refusal.code, self._client[0] if self._client else None)
         await self.write(self._refusal_bytes(refusal))
         await self._linger()

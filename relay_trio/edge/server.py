@@ -54,6 +54,7 @@ class Server:
         self._log = log
         self._end_at_once = end_at_once
         self._drained = trio.Event()
+        self._crashed = False
 
     async def serve(
         self,
@@ -79,7 +80,7 @@ class Server:
                 with trio.move_on_after(_SHUTDOWN_S + CLEANUP_S):
                     await self._ended.wait()
                 nursery.cancel_scope.cancel(reason="the server has ended")
-        return 1 if self._drain.cut else 0
+        return 1 if self._drain.cut or self._crashed else 0
 
     async def _run_hypercorn(
         self, config: Config, sockets: Sockets, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED
@@ -93,6 +94,11 @@ class Server:
                 shutdown_trigger=self._drained.wait,
                 task_status=task_status,
             )
+        except BaseExceptionGroup as group:
+            crashed, rest = group.split(SystemExit)
+            if rest is not None or crashed is None:
+                raise
+            self._crashed = True  # the application has said of what
         finally:
             self._drained.set()
             self._ended.set()

@@ -70,6 +70,8 @@ async def _pass_on(exchange: Exchange, answer: Answer, data: bytes) -> None:
 
 async def _wait_end(response: Response) -> None:
     """Let the connection be kept: its framing should end where its stream did."""
+    if response.ended:
+        return
     with trio.move_on_after(_AFTER_THE_END_S):
         try:
             while await response.receive():

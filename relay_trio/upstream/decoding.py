@@ -38,6 +38,11 @@ class DecodedResponse:
         self.headers: list[Header] = [field for field in response.headers if field[0] != b"content-encoding"]
         self.reused = response.reused
 
+    @property
+    def ended(self) -> bool:
+        """All of the body has been received, and its end is proven."""
+        return self._response.ended and self._inflater.eof
+
     async def receive(self) -> bytes:
         """Return the next piece that inflates to something; b"" at the end that both framing and format prove."""
         while True:

@@ -5,18 +5,20 @@ Slower by a factor of ten, with the same limits, the same errors, and a close th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any, Self
 
 import httpx
+import trio
 
 from adaptors.values import Header, UpstreamRequest
 from relay_trio.errors import LimitReached, UpstreamFailed
 from relay_trio.scopes.balance import Balance
-from relay_trio.scopes.phase import Limit, PhaseClock, limit_reached
+from relay_trio.scopes.phase import UNLIMITED, Limit, LimitedPhase, PhaseClock, limit_reached
 from relay_trio.scopes.shielded import shielded
-from relay_trio.upstream.target import Route
-from relay_trio.upstream.transport import Upload
+from relay_trio.upstream.target import Route, split_url
+from relay_trio.upstream.transport import METHODS_WITH_BODY, NextPiece, Upload
 
 _CLOSE_S = 1.0
 """httpx's close of a body that was not read to its end may wait for the peer: no longer than this."""
@@ -31,8 +33,9 @@ class HttpxSender:
         self._transport = httpx.AsyncHTTPTransport(
             verify=route.tls,
             proxy=proxy,
-            # One pool for each channel, and small: httpx walks the whole pool for every request.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+            # None is kept: httpx takes bytes that came unasked on a kept connection for the next request's answer, and
+            # does not send a request again that failed because the connection had died.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
         )
 
     async def send(
@@ -44,45 +47,58 @@ class HttpxSender:
         upload: Upload | None = None,
     ) -> HttpxResponse:
         """Send a request and return when the head of its answer is here. Raises UpstreamFailed, LimitReached."""
-        wanted = httpx.Request(
-            request.method.decode("ascii"),
-            request.url,
-            headers=[*request.headers, *_framing(upload)],
-            content=request.body if upload is None else _pieces(upload),
-            extensions={"timeout": {"connect": route.connect.seconds, "write": route.send.seconds}},
-        )
-        self._hold()
+        self._count.opened += 1
+        self.in_flight += 1
         try:
-            response = await self._send(wanted, route, clock, headers)
+            with clock.limited("connect", route.connect) as phase:
+                watch = _Watch(clock, phase, headers or UNLIMITED)
+                response = await self._send(_httpx_request(request, route, upload, watch), route, clock)
         except BaseException:
             self._let_go()
             raise
         return HttpxResponse(response, self._let_go)
 
-    def _hold(self) -> None:
-        self._count.opened += 1
-        self.in_flight += 1
-
     def _let_go(self) -> None:
         self._count.closed += 1
         self.in_flight -= 1
 
-    async def _send(
-        self, request: httpx.Request, route: Route, clock: PhaseClock, headers: Limit | None
-    ) -> httpx.Response:
+    async def _send(self, request: httpx.Request, route: Route, clock: PhaseClock) -> httpx.Response:
         try:
-            if headers is None:
-                clock.enter("headers")
-                return await self._transport.handle_async_request(request)
-            with clock.limited("headers", headers):
-                return await self._transport.handle_async_request(request)
+            return await self._transport.handle_async_request(request)
+        except httpx.WriteTimeout as error:
+            limit = limit_reached("send", route.send)
+            assert isinstance(limit, LimitReached)
+            raise limit from error
         except httpx.TransportError as error:
-            raise _translated(error, route, "headers", "before it sent an answer") from error
+            raise _translated(error, clock.current, "before it sent an answer") from error
 
     async def aclose(self) -> None:
         """Close the idle connections."""
         with shielded(_CLOSE_S):
             await self._transport.aclose()
+
+
+class _Watch:
+    """Follows httpcore through its phases (its `trace` extension), so that each has our clock and our name."""
+
+    def __init__(self, clock: PhaseClock, phase: LimitedPhase, headers: Limit) -> None:
+        self._clock = clock
+        self._phase = phase
+        self._headers = headers
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        """Take one of httpcore's events."""
+        request = info.get("request")
+        if request is None or request.method == b"CONNECT":  # the proxy's tunnel is a part of connecting
+            return
+        if event == "http11.send_request_headers.started":
+            self._enter("send", UNLIMITED)  # httpx holds the limit of each write
+        elif event == "http11.receive_response_headers.started":
+            self._enter("headers", self._headers)
+
+    def _enter(self, phase: str, limit: Limit) -> None:
+        self._clock.enter(phase)
+        self._phase.turn_into(phase, limit)
 
 
 class HttpxResponse:
@@ -103,47 +119,76 @@ class HttpxResponse:
         try:
             return await anext(self._pieces, b"")
         except httpx.TransportError as error:
-            raise _translated(error, None, "answer", "in the middle of its answer") from error
+            raise _translated(error, "answer", "in the middle of its answer") from error
 
     async def aclose(self) -> None:
-        """Give the connection back or close it, within a second whatever httpx does."""
+        """Close the connection, within a second whatever httpx does."""
         if not self._open:
             return
         self._open = False
         self._let_go()
         with shielded(_CLOSE_S), suppress(httpx.TransportError, OSError):
+            await self._end_pieces()
             await self._stream.aclose()
 
+    async def _end_pieces(self) -> None:
+        """Bring httpx's generators to their end: one that is left half read runs on when it is collected.
 
-async def _pieces(upload: Upload) -> AsyncIterator[bytes]:
-    while piece := await upload.next_piece():
-        yield piece
+        What httpx has read ahead still comes; where it would wait for more it is cancelled, and closes the connection.
+        """
+        with trio.CancelScope() as reading:
+            reading.cancel(reason="the answer is not read on")
+            async for _ in self._pieces:
+                pass
 
 
-def _framing(upload: Upload | None) -> list[Header]:
-    if upload is None:
-        return []
-    if upload.length is None:
+class _Body(httpx.AsyncByteStream):
+    """A request's body, piece by piece. No async generator, because a failed request leaves it half read."""
+
+    def __init__(self, next_piece: NextPiece) -> None:
+        self._next_piece = next_piece
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await self._next_piece()
+        if not piece:
+            raise StopAsyncIteration
+        return piece
+
+
+def _httpx_request(request: UpstreamRequest, route: Route, upload: Upload | None, watch: _Watch) -> httpx.Request:
+    origin, _ = split_url(request.url)
+    return httpx.Request(
+        request.method.decode("ascii"),
+        request.url,
+        headers=[(b"host", origin.authority), *request.headers, *_framing(request, upload)],
+        stream=_Body(_whole(request.body or b"") if upload is None else upload.next_piece),
+        extensions={"timeout": {"write": route.send.seconds}, "trace": watch},
+    )
+
+
+def _whole(body: bytes) -> NextPiece:
+    pieces = [body]
+
+    async def next_piece() -> bytes:
+        return pieces.pop() if pieces else b""
+
+    return next_piece
+
+
+def _framing(request: UpstreamRequest, upload: Upload | None) -> list[Header]:
+    if upload is not None and upload.length is None:
         return [(b"transfer-encoding", b"chunked")]
-    return [(b"content-length", b"%d" % upload.length)]
+    length = len(request.body or b"") if upload is None else upload.length
+    return [(b"content-length", b"%d" % length)] if length or request.method in METHODS_WITH_BODY else []
 
 
-def _translated(
-    error: httpx.TransportError, route: Route | None, phase: str, when: str
-) -> UpstreamFailed | LimitReached:
-    """Bring httpx's errors to ours: its connect and write time-outs are two of our clocks."""
-    if route is not None and isinstance(error, httpx.ConnectTimeout):
-        return _as_limit("connect", route.connect)
-    if route is not None and isinstance(error, httpx.WriteTimeout):
-        return _as_limit("send", route.send)
+def _translated(error: httpx.TransportError, phase: str, when: str) -> UpstreamFailed:
+    """Bring httpx's errors to ours."""
     if isinstance(error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol):
         return UpstreamFailed("The provider could not be reached.", code="upstream_connect_failed", phase="connect")
     return UpstreamFailed(
         f"The connection to the provider broke {when}.", code="upstream_connection_broke", phase=phase
     )
-
-
-def _as_limit(phase: str, limit: Limit) -> LimitReached:
-    error = limit_reached(phase, limit)
-    assert isinstance(error, LimitReached)
-    return error

@@ -46,6 +46,11 @@ class Response(Protocol):
     headers: list[Header]
     reused: bool
 
+    @property
+    def ended(self) -> bool:
+        """All of the body has been received, and its end is proven."""
+        ...
+
     async def receive(self) -> bytes:
         """Return the next piece of the body; b"" at its proven end. Raises UpstreamFailed."""
         ...
@@ -82,6 +87,11 @@ class UpstreamResponse:
         self.status = connection.status
         self.headers = connection.headers
         self.reused = connection.reused
+
+    @property
+    def ended(self) -> bool:
+        """All of the body has been received, and its end is proven."""
+        return self._connection is None or self._connection.ended
 
     async def receive(self) -> bytes:
         """Return the next piece of the body; b"" at its proven end. Raises UpstreamFailed."""
@@ -270,7 +280,7 @@ _JOINED_BYTES = 256 * 1024
 """Below it one write is cheaper than not copying the body."""
 
 _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection"})
-_METHODS_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
+METHODS_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
 
 
 def _head_of(request: UpstreamRequest, origin: Origin, target: bytes, route: Route, upload: Upload | None) -> bytes:
@@ -283,7 +293,7 @@ def _head_of(request: UpstreamRequest, origin: Origin, target: bytes, route: Rou
         lines.append(b"proxy-authorization: %b\r\n" % route.proxy.authorization)
     if upload is not None:
         lines.append(b"transfer-encoding: chunked\r\n" if upload.length is None else _length(upload.length))
-    elif request.body or request.method in _METHODS_WITH_BODY:
+    elif request.body or request.method in METHODS_WITH_BODY:
         lines.append(_length(len(request.body or b"")))
     lines.append(b"\r\n")
     return b"".join(lines)

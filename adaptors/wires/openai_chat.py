@@ -95,7 +95,7 @@ class NullKeys:
         if self._together and block.count(self._together) == events:
             # One each. It errs where one event holds two choices that go on and another one that ends: that end is
             # missed, and only a [DONE] then proves the stream, which is the safe side.
-            return block.count(b'"usage"') == events if b"usage" in self._together else b'"usage"' not in block
+            return b"usage" in self._together or b'"usage"' not in block
         return _all_null(block, b'"finish_reason"') and _all_null(block, b'"usage"')
 
 
@@ -127,7 +127,11 @@ class Renaming:
         return attrs.evolve(self, provider=data[data.rindex(b'"model"', 0, span[0]) : span[1]])
 
     def fits(self, block: bytes, events: int) -> bool:
-        """Whether each event names its model once, at whatever depth, and exactly as was learnt."""
+        """Whether there are as many models as events, all of them written exactly as was learnt.
+
+        A model of the same name that stands deeper in one event, while another event has none, is taken for it: then
+        the provider's name is hidden there too.
+        """
         return block.count(b'"model"') == events == block.count(self.provider)
 
     def applied(self, block: bytes) -> bytes:

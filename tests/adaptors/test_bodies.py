@@ -53,6 +53,14 @@ def test_what_a_json_body_asks_for(path: bytes, document: dict[str, Any], peeked
     assert peek(endpoint(path), JSON, json.dumps(document).encode()) == peeked
 
 
+def test_so_many_references_are_followed_and_no_more() -> None:
+    """One is enough to find the channel; a body full of them costs no more than a few."""
+    for document in ({"model": "m", "x": {"file_ids": [f"f{n}" for n in range(99)]}},
+                     {"model": "m", "x": [{"file_id": f"f{n}"} for n in range(99)]}):  # fmt: skip
+        peeked = peek(endpoint(), JSON, json.dumps(document).encode())
+        assert peeked.references == tuple(f"f{n}" for n in range(16))
+
+
 @pytest.mark.parametrize(
     ("path", "body", "param", "code", "told"),
     [

@@ -63,6 +63,39 @@ def test_odd_spellings_of_a_key_are_found(document: bytes, key: str) -> None:
     assert json.loads(changed) == {**json.loads(document), key: "new"}
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        b'{"x":{"model":"a"}}',
+        b'{"x":[{"model":"a"}]}',
+        b'{"x":["model"]}',
+        b'{"x":"model","y":1}',
+        b'{"x":"{\\"model\\":1}"}',
+        b"{}",
+        b' { "x" : 1 } ',
+    ],
+)
+def test_a_key_that_stands_only_deeper_is_not_there(document: bytes) -> None:
+    """The member is put in at the top, and what stands deeper stays."""
+    assert member_span(document, "model") is None
+    assert json.loads(with_member(document, "model", b'"new"')) == {**json.loads(document), "model": "new"}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b'{"model":"a","mod\\u0065l":"b"}',
+        b'{"mod\\u0065l":"b","x":1,"model":"a"}',
+        b'{"x":{},"model":"a","model":"a"}',
+        b'{"a":", ",":8, ":1,"a":7}',  # stepping over the first "a" by the length of the last one lands in a string
+    ],
+)
+def test_two_members_of_one_name_are_seen_however_they_are_spelt(document: bytes) -> None:
+    """With escapes, with the same value, with a value that leads astray."""
+    with pytest.raises(NotJSON, match="twice"):
+        with_member(document, "a" if b'"a":7' in document else "model", b"1")
+
+
 @pytest.mark.parametrize("document", [b"[]", b'"model"', b"", b"{", b'{"model":', b"[" * 100_000, b'{"a":1}x'])
 def test_what_is_no_object_cannot_be_changed(document: bytes) -> None:
     """There is nothing to change in it, and the caller is told."""

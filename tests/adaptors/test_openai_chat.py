@@ -328,6 +328,24 @@ def test_a_provider_that_writes_the_model_in_several_ways_is_renamed_all_the_sam
     assert out[:-1] == [{**event, "model": "fast"} if "model" in event else event for event in events]
 
 
+def test_a_nested_model_is_not_taken_for_the_one_that_is_written_otherwise() -> None:
+    """Counting is not enough where some events hold two models and others another one."""
+    nested = {**HELLO, "choices": [], "extra": {"model": "gpt-4o-mini"}}
+    other = {**HELLO, "model": "gpt-4o-2024"}
+    answer = reader(model="fast")
+    list(answer.chunks(sse(ROLE, HELLO)))
+    out = data_of(b"".join(answer.chunks(sse(HELLO, nested, other))))
+    assert out == [{**event, "model": "fast"} for event in (HELLO, nested, other)]
+
+
+def test_usage_that_comes_first_and_once_is_seen() -> None:
+    """Perplexity writes it before the choices; events without it teach nothing about where it stands."""
+    counted = {"id": "x", "usage": {"prompt_tokens": 3, "completion_tokens": 4}, **HELLO}
+    answer = reader()
+    read(answer, [sse(ROLE, HELLO), sse(HELLO, counted, HELLO), sse(STOP, DONE)])
+    assert answer.usage == Usage(3, 4)
+
+
 def test_usage_that_the_relay_asked_for_is_withheld() -> None:
     """The client did not ask for the usage chunk: it gets the stream without it, and the relay the numbers."""
     for pieces in split_everywhere(STREAMS["usage"]):

@@ -84,6 +84,7 @@ STREAMS = {
     "cr": sse(*body_of("completed"), end="\r"),
     "unnamed": sse(*body_of("completed"), named=False),
     "commented": b": hello\n\n" + sse(*body_of("completed")[:5]) + b": x\n\n" + sse(*body_of("completed")[5:]),
+    "no error field": sse(*body_of("completed")).replace(b'"error":null,', b""),
     "done after it": sse(*body_of("completed")) + b"data: [DONE]\n\n",
 }
 
@@ -209,6 +210,7 @@ def test_an_event_over_the_limit_ends_the_answer() -> None:
         (sse(*body_of("completed")[4:6]) + b": x\n\n", False),
         (b": x\n\n" + sse(*body_of("completed")[4:6]), False),
         (sse(body_of("completed")[4]) + b"event: x\ndata: garbage\n\n" + sse(body_of("completed")[4]), False),
+        (sse(body_of("completed")[4]) + b"event: x\ndata: garbage}\n\n" + sse(body_of("completed")[4]), False),
         (sse(*body_of("completed")[4:6]).replace(b"data:", b"id: 1\ndata:", 1), False),
         (b"", False),
     ],

@@ -41,7 +41,7 @@ def fed(pieces: list[bytes]) -> list[tuple[bytes, bytes]]:
 line_ends = st.sampled_from([b"\n", b"\r\n", b"\r"])
 contents = st.sampled_from(
     [b"data: a", b"data:b", b"data:  c", b"data", b"data:", b":comment", b"event: x", b"event:y", b"id: 1", b"retry: 9",
-     b"unknown: z", b"data: \xe2\x80\xa8\xc2\x85", b'data: {"k": "\xf0\x9f\x98\x80"}', b"", b""]
+     b"unknown: z", b"\xef\xbb\xbfdata: z", b"data: \xe2\x80\xa8\xc2\x85", b'data: {"k": "\xf0\x9f\x98\x80"}', b"", b""]
 )  # fmt: skip
 streams = st.builds(
     lambda bom, lines: bom + b"".join(content + end for content, end in lines),
@@ -108,6 +108,22 @@ def test_an_event_over_the_limit_is_refused_whole_or_torn(method: str, size: int
     parser = SSEParser(max_event_bytes=24)
     with pytest.raises(EventTooLarge, match="24 bytes"):
         list(map(getattr(parser, method), (stream[at : at + size] for at in range(0, len(stream), size))))
+
+
+def test_an_event_that_never_ends_is_refused_at_the_limit() -> None:
+    """What is held does not grow past the limit by more than one read."""
+    parser = SSEParser(max_event_bytes=24)
+    assert parser.whole_events(b"data: " + b"x" * 18) == b""
+    with pytest.raises(EventTooLarge):
+        parser.whole_events(b"x")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_the_line_ends_of_an_event_are_part_of_it(end: bytes) -> None:
+    """Each event can be passed on by itself, with the empty line that ends it, as soon as it is whole."""
+    events = [b"data: %d" % number + end + end for number in range(3)]
+    assert list(raw_events(b"".join(events))) == events
+    assert SSEParser(LIMIT).whole_events(events[0]) == events[0]
 
 
 def test_many_small_events_in_one_block_are_no_large_event() -> None:

@@ -26,27 +26,32 @@ async def deliver_events(exchange: Exchange, response: Response, answer: Answer,
     Raises AnswerFailed (error event, garbage, no terminal event), UpstreamFailed, LimitReached, OSError (the client).
     """
     exchange.follow(lambda: answer.sequence)
-    clock = exchange.scope.clock
-    clock.enter("first_event")
-    content = False
-    with LimitedPhase("first_event", clocks.first_event or UNLIMITED) as phase:
-        while not answer.complete:
-            data = await response.receive()
-            if not data:
-                break
-            if clocks.idle is not None and content:
-                phase.pause()  # a slow client is not a silent provider
-            await _pass_on(exchange, answer, data)
-            if answer.content_seen and not content:
-                content = True
-                exchange.record.first_event_s = exchange.scope.age
-                clock.enter("stream")
-                phase.turn_into("idle", clocks.idle or UNLIMITED)
-            elif clocks.idle is not None and content:
-                phase.progress()
+    exchange.scope.clock.enter("first_event")
+    if clocks.first_event is None and clocks.idle is None:
+        await _pass_all(exchange, response, answer)
+    else:
+        await _pass_all_timed(exchange, response, answer, clocks)
     if not exchange.finished:
         await exchange.finish_events(b"".join(answer.end()))
     await _wait_end(response)
+
+
+async def _pass_all(exchange: Exchange, response: Response, answer: Answer) -> None:
+    """Pass on what comes until the terminal event or the end. The total alone bounds it."""
+    while not answer.complete and (data := await response.receive()):
+        await _pass_on(exchange, answer, data)
+
+
+async def _pass_all_timed(exchange: Exchange, response: Response, answer: Answer, clocks: ChannelClocks) -> None:
+    """Pass on what comes under two clocks: until the first event with content, then between two reads."""
+    idle = clocks.idle or UNLIMITED
+    with LimitedPhase("first_event", clocks.first_event or UNLIMITED) as phase:
+        while not answer.complete and (data := await response.receive()):
+            if answer.content_seen:
+                phase.pause()  # a slow client is not a silent provider
+            await _pass_on(exchange, answer, data)
+            if answer.content_seen:
+                phase.turn_into("idle", idle)
 
 
 async def _pass_on(exchange: Exchange, answer: Answer, data: bytes) -> None:
@@ -60,6 +65,9 @@ async def _pass_on(exchange: Exchange, answer: Answer, data: bytes) -> None:
     except AnswerFailed as error:
         failed = error
     block = events[0] if len(events) == 1 else b"".join(events)
+    if answer.content_seen and exchange.record.first_event_s is None:
+        exchange.record.first_event_s = exchange.scope.age
+        exchange.scope.clock.enter("stream")
     if answer.complete and failed is None:
         await exchange.finish_events(block)
     elif block and (answer.content_seen or exchange.content_sent or not exchange.hold(block)):

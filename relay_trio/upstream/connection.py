@@ -44,7 +44,8 @@ class UpstreamConnection:
 
     def start(self, *, bodiless_answer: bool) -> None:
         """Make ready for a request and its answer. An answer to HEAD has no body, whatever its headers say."""
-        self._parser = httptools.HttpResponseParser(self)
+        if self._parser is None:  # it goes on from answer to answer, as the connection does
+            self._parser = httptools.HttpResponseParser(self)
         self._parts: list[bytes] = []
         self._head_bytes = 0
         self._bodiless = bodiless_answer

@@ -114,6 +114,11 @@ class HttpxResponse:
         self.headers: list[Header] = [(name.lower(), value) for name, value in response.headers.raw]
         self.reused = False
 
+    @property
+    def ended(self) -> bool:
+        """An end is told only to whoever asks for more."""
+        return False
+
     async def receive(self) -> bytes:
         """Return the next piece of the body; b"" at its proven end. Raises UpstreamFailed."""
         try:

@@ -110,6 +110,7 @@ class HttpxResponse:
         self._pieces = aiter(response.stream)
         self._let_go = let_go
         self._open = True
+        self._ended = False
         self.status = response.status_code
         self.headers: list[Header] = [(name.lower(), value) for name, value in response.headers.raw]
         self.reused = False
@@ -184,9 +185,9 @@ def _whole(body: bytes) -> NextPiece:
 
 
 def _framing(request: UpstreamRequest, upload: Upload | None) -> list[Header]:
-    if upload is not None and upload.length is None:
-        return [(b"transfer-encoding", b"chunked")]
     length = len(request.body or b"") if upload is None else upload.length
+    if length is None:
+        return [(b"transfer-encoding", b"chunked")]
     return [(b"content-length", b"%d" % length)] if length or request.method in METHODS_WITH_BODY else []
 
 

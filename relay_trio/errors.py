@@ -77,6 +77,9 @@ class RelayError(Exception):
         self.param = param
         self.phase = phase
         self.retry_after = retry_after
+        self.limit_s: float | None = None
+        self.setting: str | None = None
+        """With `limit_s` and `phase`: the clock that fired, if one did."""
 
 
 class BadRequest(RelayError):
@@ -189,11 +192,6 @@ class LimitReached(RelayError):
     type = "timeout_error"
     outcome = Ended.DEADLINE_EXCEEDED
     retryable = True
-
-    def __init__(self, message: str, *, code: str, phase: str, limit_s: float, setting: str) -> None:
-        super().__init__(message, code=code, phase=phase)
-        self.limit_s = limit_s
-        self.setting = setting
 
 
 _FAULTS_OF_UPSTREAM = frozenset(

@@ -18,7 +18,7 @@ import trio
 
 from adaptors.protocol import Dialect
 from adaptors.values import Header
-from relay_trio.errors import BodyTooLarge, Ended, LimitReached, RelayError
+from relay_trio.errors import BodyTooLarge, Ended, RelayError
 from relay_trio.relay.admission import Reservation
 from relay_trio.relay.record import Record
 from relay_trio.relay.report import tell
@@ -30,8 +30,6 @@ MAX_HELD_BYTES = 64 * 1024
 
 _BODY_BYTES_PER_SECOND = 128 * 1024
 """Each so many bytes earn the client's body one more second: a slow line is no attack, a dripping one is."""
-
-_LEAST_S = 0.001
 
 _STREAM_HEADERS: list[Header] = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -170,7 +168,8 @@ class Exchange:
         clock = self.scope.clock
         before = clock.current
         started = trio.current_time()
-        with clock.limited("body", Limit(max(self._body_left_s, _LEAST_S), self._body.setting)):
+        with clock.limited("body", self._body) as phase:
+            phase.shorten(self._body_left_s)
             message = await self.request.receive()
         earned = len(message.get("body", b"")) / _BODY_BYTES_PER_SECOND
         self._body_left_s += earned - (trio.current_time() - started)
@@ -264,7 +263,10 @@ class Exchange:
         return self.last_sent + (self.keepalive_interval if self.record.keepalives else self.keepalive_after)
 
     async def keepalive(self) -> None:
-        """Keep the connection awake: what is held, or a keep-alive. Runs as a helper of the request; never raises."""
+        """Keep the connection awake: what is held, or a keep-alive. Runs as a helper of the request.
+
+        Raises LimitReached when the client takes no more.
+        """
         if self.finished or self._sending or self._keepalive_done is not None:
             return
         self._keepalive_done = trio.Event()
@@ -280,7 +282,7 @@ class Exchange:
             else:
                 data = self.dialect.keepalive(content_seen=self.content_sent)
             await self._send_body(data, more=True)
-        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, LimitReached):
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             self.scope.cancel(Ended.CLIENT_DISCONNECTED)
         finally:
             self._keepalive_done.set()

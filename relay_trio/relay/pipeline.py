@@ -17,7 +17,7 @@ import trio
 
 from adaptors.protocol import Dialect
 from adaptors.values import Header
-from relay_trio.errors import Ended, LimitReached, RelayError, UpstreamAnswered
+from relay_trio.errors import Ended, RelayError, UpstreamAnswered
 from relay_trio.relay import headers as header_fields
 from relay_trio.relay.exchange import ClientRequest, Exchange
 from relay_trio.relay.record import Record
@@ -87,8 +87,8 @@ class Pipeline:
         record = exchange.record
         record.outcome = failure.outcome
         record.ended_with = failure.code
-        if isinstance(failure, LimitReached):
-            record.setting = failure.setting
+        if failure.setting is not None:
+            record.setting, record.phase = failure.setting, failure.phase
         if isinstance(failure, UpstreamAnswered):
             record.ended_with = failure.failure.code or failure.failure.kind.value
         if failure.outcome is Ended.INTERNAL_ERROR:

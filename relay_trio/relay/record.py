@@ -29,6 +29,9 @@ class Record:
     ended_with: str | None = None
     """The machine-readable code of the error, or nothing."""
     setting: str | None = None
+    """The clock that ended it, if one did."""
+    phase: str | None = None
+    """The phase of that clock; None: the request's own is the one that it ended in."""
     upstream_request_id: str | None = None
     usage: Usage | None = None
     chunks_in: int = 0
@@ -56,7 +59,7 @@ class Record:
             "channel": self.channel,
             "status": self.status,
             "outcome": self.outcome.value,
-            "phase": None if self.outcome is Ended.COMPLETED else clock.current,
+            "phase": None if self.outcome is Ended.COMPLETED else self.phase or clock.current,
             "ended_with": self.ended_with,
             "setting": self.setting,
             "attempts": self.attempts or None,

@@ -64,7 +64,7 @@ def explain(error: BaseException, scope: RequestScope) -> RelayError:
     if isinstance(error, AnswerFailed):
         return UpstreamAnswered(error.failure, phase=scope.clock.current)
     if scope.crash is not None:
-        return RelayError(_CRASHED)
+        return scope.crash if isinstance(scope.crash, RelayError) else RelayError(_CRASHED)
     if scope.cancelled_for is not None:
         return _cancelled(scope.cancelled_for)
     if isinstance(error, trio.Cancelled):
@@ -98,8 +98,7 @@ def tell(error: RelayError, request_id: str, clean: Callable[[str], str]) -> Tol
     if retry_after is not None:
         retry_after = max(1.0, min(retry_after, MAX_OWN_RETRY_AFTER_S))
         headers.append((b"retry-after", b"%d" % round(retry_after)))
-    limit = error if isinstance(error, LimitReached) else None
-    if limit is not None:
+    if isinstance(error, LimitReached):
         headers.append((b"x-should-retry", b"false"))  # else the SDKs ask three times for a whole deadline
     if isinstance(error, Draining):
         headers.append((b"connection", b"close"))  # the next request shall find another relay
@@ -112,8 +111,8 @@ def tell(error: RelayError, request_id: str, clean: Callable[[str], str]) -> Tol
         message=error.message,
         param=error.param,
         phase=error.phase,
-        limit_s=limit.limit_s if limit else None,
-        setting=limit.setting if limit else None,
+        limit_s=error.limit_s,
+        setting=error.setting,
         request_id=request_id,
         retry_after=retry_after,
     )

@@ -41,7 +41,7 @@ _NOTHING_SENT = " Nothing was sent to you; the provider may still bill it."
 
 _PHASES: dict[str, _Words] = {
     "starting": _Words("request_timeout", "The request was not finished within {limit}."),
-    "queue": _Words("request_timeout", "No slot was free within {limit}."),
+    "queue": _Words("queue_timeout", "No slot was free within {limit}."),
     "body": _Words("request_body_timeout", "The request body did not arrive within {limit}."),
     "connect": _Words("upstream_connect_timeout", "No connection to the provider was made within {limit}."),
     "send": _Words("upstream_send_timeout", "The provider took no more of the request for {limit}."),
@@ -57,18 +57,21 @@ _PHASES: dict[str, _Words] = {
 }  # fmt: skip
 """The listed texts of the clocks, by phase."""
 
+_KINDS: dict[str, type[RelayError]] = {"queue": Overloaded, "body": BodyTooSlow}
+"""Whose clock is not the provider's business."""
+
 PHASE_NAMES = tuple(_PHASES)
 
 
 def limit_reached(phase: str, limit: Limit) -> RelayError:
     """Return the error of a clock that fired in this phase."""
     words = _PHASES[phase]
+    kind = _KINDS.get(phase, LimitReached)
+    retry_after = limit.seconds if kind is Overloaded else None
     message = words.sentence.format(limit=f"{limit.seconds:g} s (limit {limit.setting})")
-    if phase == "body":
-        return BodyTooSlow(message, phase=phase)
-    if phase == "queue":
-        return Overloaded(message, phase=phase, code="queue_timeout", retry_after=limit.seconds)
-    return LimitReached(message, code=words.code, phase=phase, limit_s=limit.seconds, setting=limit.setting)
+    error = kind(message, code=words.code, phase=phase, retry_after=retry_after)
+    error.limit_s, error.setting = limit.seconds, limit.setting
+    return error
 
 
 class PhaseClock:
@@ -131,6 +134,10 @@ class LimitedPhase:
     def progress(self) -> None:
         """The clock starts again: something moved."""
         self._scope.deadline = trio.current_time() + self._limit.seconds
+
+    def shorten(self, seconds: float) -> None:
+        """Only so much of the limit is left."""
+        self._scope.deadline = trio.current_time() + seconds
 
     def pause(self) -> None:
         """The clock stands still: what is waited for now is not this phase's business."""

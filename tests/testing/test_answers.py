@@ -12,9 +12,9 @@ import openai
 import pytest
 import trio
 
+from relay_trio.testing import answers
 from relay_trio.testing.answers import (
     MAX_SHELVED,
-    MAX_SHELVED_BYTES,
     WORDS,
     Asked,
     Provider,
@@ -285,7 +285,7 @@ def asked_file(data: bytes) -> Asked:
     return Asked("POST", "/v1/files", "", 'multipart/form-data; boundary="b"', body, len(body), "")
 
 
-def test_the_shelf_is_bounded_in_number_and_bytes() -> None:
+def test_the_shelf_is_bounded_in_number_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest objects fall off, so that a day of uploads does not fill the memory."""
     provider = Provider()
     for _ in range(MAX_SHELVED + 5):
@@ -293,9 +293,10 @@ def test_the_shelf_is_bounded_in_number_and_bytes() -> None:
     assert len(provider.shelf) == MAX_SHELVED
     assert "file-000001" not in provider.shelf
 
+    monkeypatch.setattr(answers, "MAX_SHELVED_BYTES", 4000)
     for _ in range(5):
-        provider.answer(asked_file(b"x" * (MAX_SHELVED_BYTES // 4)), Wanted())
-    assert provider.shelved_bytes <= MAX_SHELVED_BYTES
+        provider.answer(asked_file(b"x" * 1000), Wanted())
+    assert provider.shelved_bytes == 4000
     assert len(provider.shelf) == 4
 
 

@@ -56,6 +56,12 @@ class Siblings:
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory if hasattr(socket, "AF_UNIX") else None
         self._own_path = directory and directory / f"{os.getpid()}.sock"
+        self._connections = 0
+
+    @property
+    def connections(self) -> int:
+        """Sockets open now for questions and answers, beside the listening one: for whoever counts descriptors."""
+        return self._connections
 
     async def serve(self, answer: Answer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Answer the siblings' questions until cancelled. Started when the socket can be reached."""
@@ -71,7 +77,9 @@ class Siblings:
                 task_status.started()
                 while True:
                     await places.acquire()
-                    nursery.start_soon(_serve_visitor, await _accept(listener), answer, places)
+                    visitor = await _accept(listener)
+                    self._connections += 1
+                    nursery.start_soon(self._serve_visitor, visitor, answer, places)
 
     async def ask(self, question: JSONObject) -> list[SiblingAnswer]:
         """Ask all siblings at once; their answers by pid, within `ANSWER_WITHIN_S`. The dead are left out."""
@@ -82,21 +90,37 @@ class Siblings:
         async with trio.open_nursery() as nursery:
             for path in self._directory.glob("*.sock"):
                 if path != self._own_path and path.stem.isdecimal():
-                    nursery.start_soon(_ask_into, answers, path, line)
+                    nursery.start_soon(self._ask_into, answers, path, line)
         return sorted(answers, key=lambda answer: answer.pid)
 
+    async def _ask_into(self, answers: list[SiblingAnswer], path: Path, line: bytes) -> None:
+        pid = int(path.stem)
+        self._connections += 1
+        try:
+            with trio.fail_after(ANSWER_WITHIN_S):
+                answers.append(SiblingAnswer(pid, answer=await _ask_one(path, line)))
+        except trio.TooSlowError:
+            answers.append(SiblingAnswer(pid, problem="slow"))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return  # it has died, and its socket is about to be removed
+        except (OSError, msgspec.DecodeError, _TooLong):
+            answers.append(SiblingAnswer(pid, problem="broke off"))
+        finally:
+            self._connections -= 1
 
-async def _ask_into(answers: list[SiblingAnswer], path: Path, line: bytes) -> None:
-    pid = int(path.stem)
-    try:
-        with trio.fail_after(ANSWER_WITHIN_S):
-            answers.append(SiblingAnswer(pid, answer=await _ask_one(path, line)))
-    except trio.TooSlowError:
-        answers.append(SiblingAnswer(pid, problem="slow"))
-    except (FileNotFoundError, ConnectionRefusedError):
-        return  # it has died, and its socket is about to be removed
-    except (OSError, msgspec.DecodeError, _TooLong):
-        answers.append(SiblingAnswer(pid, problem="broke off"))
+    async def _serve_visitor(self, visitor: trio.socket.SocketType, answer: Answer, places: trio.Semaphore) -> None:
+        """Answer one question. Whatever goes wrong here, the asker sees a connection that broke off, and nobody else."""
+        try:
+            with visitor, trio.move_on_after(VISIT_LIMIT_S):
+                question = msgspec.json.decode(await _receive_line(visitor, MAX_QUESTION_BYTES), type=JSONObject)
+                await _send_all(visitor, msgspec.json.encode(await _answer(answer, question)) + b"\n")
+        except (OSError, msgspec.DecodeError, _TooLong):
+            return
+        except Exception:  # noqa: BLE001 - a question that cannot be answered must not end the answering
+            _log.exception("sibling_not_answered")
+        finally:
+            self._connections -= 1
+            places.release()
 
 
 async def _ask_one(path: Path, line: bytes) -> JSONObject:
@@ -104,20 +128,6 @@ async def _ask_one(path: Path, line: bytes) -> JSONObject:
         await connection.connect(str(path))
         await _send_all(connection, line)
         return msgspec.json.decode(await _receive_line(connection, MAX_ANSWER_BYTES), type=JSONObject)
-
-
-async def _serve_visitor(visitor: trio.socket.SocketType, answer: Answer, places: trio.Semaphore) -> None:
-    """Answer one question. Whatever goes wrong here, the asker sees a connection that broke off, and nobody else."""
-    try:
-        with visitor, trio.move_on_after(VISIT_LIMIT_S):
-            question = msgspec.json.decode(await _receive_line(visitor, MAX_QUESTION_BYTES), type=JSONObject)
-            await _send_all(visitor, msgspec.json.encode(await _answer(answer, question)) + b"\n")
-    except (OSError, msgspec.DecodeError, _TooLong):
-        return
-    except Exception:  # noqa: BLE001 - a question that cannot be answered must not end the answering
-        _log.exception("sibling_not_answered")
-    finally:
-        places.release()
 
 
 async def _answer(answer: Answer, question: JSONObject) -> JSONObject:

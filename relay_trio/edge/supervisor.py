@@ -15,6 +15,7 @@ hypercorn has workers too, but does not supervise: one that dies ends the whole 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import shutil
 import signal
@@ -53,6 +54,8 @@ LAST_WORDS_S = 2.0
 """How long what a dead worker wrote is still read: longer only if our own stdout is blocked."""
 
 CLEAN_UP_S = 5.0
+PREFIX = "relay-trio-"
+LOCK = "lock"
 
 PAUSE_BYTES = 1024 * 1024
 """With so much waiting for our stdout, the workers' lines stay in their pipes and the workers' own logs drop and count
@@ -111,6 +114,14 @@ def run_workers(plan: WorkerPlan, sink: LogSink) -> int:
         return trio.run(Supervisor(plan, sink, runtime).run)
 
 
+@attrs.frozen
+class Runtime:
+    """The directory that the workers of one supervisor share, and the lock that says that one of them lives."""
+
+    path: Path
+    lock_fd: int
+
+
 @attrs.define(eq=False)
 class _Worker:
     """One process in a seat."""
@@ -128,7 +139,7 @@ class _Worker:
 class Supervisor:
     """The state of one run: who lives, whether we are ending, and how the ended ones ended."""
 
-    def __init__(self, plan: WorkerPlan, sink: LogSink, runtime: Path) -> None:
+    def __init__(self, plan: WorkerPlan, sink: LogSink, runtime: Runtime) -> None:
         self._plan = plan
         self._sink = sink
         self._runtime = runtime
@@ -235,8 +246,11 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         with theirs:
             listening_fds = tuple(listening.fileno() for listening in self._plan.listening)
-            seat = WorkerSeat(slot, self._runtime, listening_fds, theirs.fileno())
-            environment = {**self._plan.environment, "PROMETHEUS_MULTIPROC_DIR": str(metrics_directory(self._runtime))}
+            seat = WorkerSeat(slot, self._runtime.path, listening_fds, theirs.fileno())
+            environment = {
+                **self._plan.environment,
+                "PROMETHEUS_MULTIPROC_DIR": str(metrics_directory(self._runtime.path)),
+            }
             seat.write(environment)
             try:
                 process = await trio.lowlevel.open_process(
@@ -244,7 +258,7 @@ class Supervisor:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     env=environment,
-                    pass_fds=(*listening_fds, seat.link_fd),
+                    pass_fds=(*listening_fds, seat.link_fd, self._runtime.lock_fd),
                     process_group=0,  # a terminal's Ctrl-C comes to us alone, and the workers get one SIGTERM
                 )
             except BaseException:
@@ -295,8 +309,8 @@ class Supervisor:
             lines_lost=None if worker.copied.is_set() else True,
             **_how_it_ended(status),
         )
-        forget_dead_worker(metrics_directory(self._runtime), worker.seat.slot)
-        (self._runtime / f"{pid}.sock").unlink(missing_ok=True)
+        forget_dead_worker(metrics_directory(self._runtime.path), worker.seat.slot)
+        (self._runtime.path / f"{pid}.sock").unlink(missing_ok=True)
 
     def _anyone_serves(self) -> bool:
         return any(worker.serves for worker in self._live.values())
@@ -307,9 +321,8 @@ class Supervisor:
         assert worker.process.stdout is not None
         lines = WholeLines()
         async with worker.process.stdout as stdout:
-            while block := await stdout.receive_some(BLOCK_BYTES):
+            while block := await self._receive_when_there_is_room(stdout):
                 self._write(worker, lines.feed(bytes(block)))
-                await self._wait_for_room()
         self._write(worker, lines.finish())
         worker.copied.set()
 
@@ -321,9 +334,10 @@ class Supervisor:
             else:
                 self._sink.write(piece)
 
-    async def _wait_for_room(self) -> None:
+    async def _receive_when_there_is_room(self, stdout: trio.abc.ReceiveStream) -> bytes | bytearray:
         while self._sink.statistics().waiting_bytes > PAUSE_BYTES:  # noqa: ASYNC110 - a thread empties it
             await trio.sleep(PAUSE_S)
+        return await stdout.receive_some(BLOCK_BYTES)
 
 
 async def _receive_one(link: trio.socket.SocketType) -> bytes:
@@ -347,21 +361,51 @@ def _signals(*names: str) -> list[signal.Signals]:
 
 
 @contextlib.contextmanager
-def _runtime_directory() -> Iterator[Path]:
-    """A directory for this user alone, gone at the end: the workers' sockets and the files they count in."""
-    runtime = Path(_make_directory())
-    metrics_directory(runtime).mkdir(mode=0o700)
+def _runtime_directory() -> Iterator[Runtime]:
+    """A directory for this user alone, gone at the end: the workers' sockets and the files they count in.
+
+    A supervisor that is killed leaves its directory behind. So each holds a lock in its own, and its workers with it,
+    and the next one to start removes those whose lock nobody holds any more.
+    """
+    path = Path(_make_directory())
+    _remove_abandoned(path.parent, owner=path.stat().st_uid)
+    metrics_directory(path).mkdir(mode=0o700)
+    lock_fd = os.open(path / "new lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        yield runtime
+        _try_lock(lock_fd)
+        (path / "new lock").rename(path / LOCK)  # only now does it count: nobody finds it there without its holder
+        yield Runtime(path, lock_fd)
     finally:
-        shutil.rmtree(runtime, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock_fd)
+
+
+def _remove_abandoned(parent: Path, *, owner: int) -> None:
+    for lock in parent.glob(f"{PREFIX}*/{LOCK}"):
+        with contextlib.suppress(OSError):  # another user's, or just being removed
+            fd = os.open(lock, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            try:
+                if os.fstat(fd).st_uid == owner and _try_lock(fd):
+                    shutil.rmtree(lock.parent, ignore_errors=True)
+            finally:
+                os.close(fd)
+
+
+def _try_lock(fd: int) -> bool:
+    """Hold this file as long as it is open, here or in a process that inherited it; False if another one does."""
+    fcntl = importlib.import_module("fcntl")  # absent on Windows, where nobody comes here
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _make_directory() -> str:
     """In TMPDIR or /tmp; in a container with a read-only root, where neither can be written, in shared memory."""
     for parent in (None, "/dev/shm", "/run"):  # noqa: S108 - mkdtemp makes a private directory in it
         with contextlib.suppress(OSError):
-            return tempfile.mkdtemp(prefix="relay-trio-", dir=parent)
+            return tempfile.mkdtemp(prefix=PREFIX, dir=parent)
     raise WorkersNotSupportedError(
         "Several workers need a writable directory for their sockets: set TMPDIR, or mount a tmpfs at /tmp."
     )

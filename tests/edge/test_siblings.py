@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from relay_trio.edge import siblings as module
 from relay_trio.edge.siblings import JSONObject, SiblingAnswer, Siblings
@@ -77,6 +78,21 @@ async def test_a_slow_sibling_is_reported_as_slow(worker: OtherPid, tmp_path: Pa
             SiblingAnswer(3, {"you_asked": {}}),
         ]
         assert trio.current_time() - started == pytest.approx(module.ANSWER_WITHIN_S, abs=0.01)
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_open_connections_are_known(worker: OtherPid, tmp_path: Path) -> None:
+    """Both ends of each question are counted while it is answered, and none afterwards."""
+    asker, asked = worker.siblings(tmp_path, 1), worker.siblings(tmp_path, 2)
+
+    def count(_question: JSONObject) -> JSONObject:
+        return {"asker": asker.connections, "asked": asked.connections}
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(asked.serve, count)
+        assert await asker.ask({}) == [SiblingAnswer(2, {"asker": 1, "asked": 1})]
+        await trio.testing.wait_all_tasks_blocked()
+        assert (asker.connections, asked.connections) == (0, 0)
         nursery.cancel_scope.cancel(reason="the test is over")
 
 

@@ -11,7 +11,7 @@ import structlog
 import trio
 import trio.testing
 
-from relay_trio.edge.supervisor import START_LIMIT_S, Supervisor, WorkerPlan, _Worker
+from relay_trio.edge.supervisor import START_LIMIT_S, Runtime, Supervisor, WorkerPlan, _Worker
 from relay_trio.edge.worker_seat import READY, WorkerSeat
 from relay_trio.telemetry.log import configure
 from relay_trio.telemetry.log_writer import MemoryLog
@@ -45,7 +45,7 @@ async def test_only_the_start_has_a_limit(said: bytes | None, killed_after_s: fl
     worker = _Worker(
         WorkerSeat(0, Path(), (), -1), cast("trio.Process", process), trio.socket.from_stdlib_socket(ours), started
     )
-    supervisor = Supervisor(WorkerPlan(1, (), (), 0), MemoryLog(), Path())
+    supervisor = Supervisor(WorkerPlan(1, (), (), 0), MemoryLog(), Runtime(Path(), -1))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(supervisor._await_ready, worker)
         if said == b"":

@@ -25,7 +25,7 @@ from adaptors.sse import ServerEvent, SSEParser
 from adaptors.values import Call, Usage
 from adaptors.wires.openai_errors import broken_answer
 from adaptors.wires.openai_json import read_document, renamed, text
-from adaptors.wires.openai_stream import decoded_event, incomplete, last_event, whole_events, with_data
+from adaptors.wires.openai_stream import decoded_event, incomplete, last_event, passed_over, whole_events, with_data
 from adaptors.wires.openai_usage import read_usage
 
 DONE: Final = b"data: [DONE]\n\n"
@@ -202,7 +202,7 @@ class ChatAnswer:
     def _watched(self, block: bytes) -> Iterator[bytes]:
         for event in self._parser.events(block):
             if event.data is None:
-                yield event.raw
+                yield passed_over(event)
             elif event.data == b"[DONE]":
                 self.content_seen = self.complete = True
                 yield event.raw

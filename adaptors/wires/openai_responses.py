@@ -24,7 +24,7 @@ from adaptors.sse import ServerEvent, SSEParser
 from adaptors.values import Usage
 from adaptors.wires.openai_errors import broken_answer
 from adaptors.wires.openai_json import read_document, renamed, text
-from adaptors.wires.openai_stream import decoded_event, incomplete, last_event, whole_events, with_data
+from adaptors.wires.openai_stream import decoded_event, incomplete, last_event, passed_over, whole_events, with_data
 from adaptors.wires.openai_usage import read_usage
 
 OPENING: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
@@ -81,8 +81,10 @@ class ResponsesAnswer:
 
     def _watched(self, block: bytes) -> Iterator[bytes]:
         for event in self._parser.events(block):
-            if event.data is None or self.complete:
+            if self.complete:
                 yield event.raw
+            elif event.data is None:
+                yield passed_over(event)
             else:
                 yield self._event(event, event.data)
 

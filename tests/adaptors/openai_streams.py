@@ -92,6 +92,18 @@ def failure_of(answer: Answer, pieces: list[bytes]) -> AnswerFailed | None:
     return passed_and_failure(answer, pieces)[1]
 
 
+# What is no stream at all, and the words by which it is told.
+NO_STREAMS = [
+    (b'{"error": {"message": "too slow", "code": "rate_limit_exceeded"}}', "too slow"),
+    (b'{\n\n "error": {"message": "too slow"}}', "no event"),
+    (b'{"choices": [], "object": "chat.completion"}\n', "one JSON body"),
+    (b"<html>\n\n<body>Bad gateway</body>", "HTML"),
+    (b"<html><body>Bad gateway</body>", "HTML"),
+    (b"upstream connect error", "broke off"),
+    (b"upstream connect error\n\n", "no event"),
+]
+
+
 def split_at_events(stream: bytes) -> list[bytes]:
     """Return the stream in the pieces in which a quick provider sends it: an event each."""
     return re.split(rb"(?=data:)", stream)

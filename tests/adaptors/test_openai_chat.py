@@ -13,6 +13,7 @@ from openai_streams import (
     DONE,
     HELLO,
     LIMIT,
+    NO_STREAMS,
     ROLE,
     STOP,
     TRICKY,
@@ -289,6 +290,18 @@ def test_garbage_in_a_stream_ends_the_answer(garbage: str, before: list[Any]) ->
     failed = failure_of(reader(), [sse(*before), sse(garbage), sse(STOP, DONE)])
     assert failed is not None
     assert failed.failure.kind is FailureKind.BROKEN_ANSWER
+
+
+@pytest.mark.parametrize(("body", "told"), NO_STREAMS)
+def test_what_is_no_stream_is_told_for_what_it_is(body: bytes, told: str) -> None:
+    """In the place of a stream, or after its first events: an error keeps its words, a page is never passed on."""
+    before = sse(ROLE, HELLO)
+    for start in (b"", before):
+        for pieces in split_everywhere(start + body):
+            passed, failed = passed_and_failure(reader(), pieces)
+            assert passed == start
+            assert failed is not None
+            assert told in failed.failure.message
 
 
 def test_an_event_over_the_limit_ends_the_answer() -> None:

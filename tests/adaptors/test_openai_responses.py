@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai_streams import (
     LIMIT,
+    NO_STREAMS,
     failure_of,
     passed_and_failure,
     read,
@@ -192,6 +193,18 @@ def test_garbage_in_a_stream_ends_the_answer(garbage: bytes, count: int) -> None
     assert failed is not None
     assert failed.failure.kind is FailureKind.BROKEN_ANSWER
     assert passed == before
+
+
+@pytest.mark.parametrize(("body", "told"), NO_STREAMS)
+def test_what_is_no_stream_is_told_for_what_it_is(body: bytes, told: str) -> None:
+    """In the place of a stream, or after its first events: an error keeps its words, a page is never passed on."""
+    before = sse(*body_of("completed")[:5])
+    for start in (b"", before):
+        for pieces in split_everywhere(start + body):
+            passed, failed = passed_and_failure(reader(), pieces)
+            assert passed == start
+            assert failed is not None
+            assert told in failed.failure.message
 
 
 def test_an_event_over_the_limit_ends_the_answer() -> None:

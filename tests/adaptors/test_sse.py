@@ -94,6 +94,13 @@ def test_an_event_that_ends_in_lone_crs_does_not_wait_for_the_next_byte() -> Non
     assert [event.data for event in parser.feed(b"data: b\r\n\r\n") if event.data is not None] == [b"b"]
 
 
+def test_a_byte_order_mark_counts_only_at_the_very_start() -> None:
+    """Later it is part of a line, which then begins with no known field."""
+    parser = SSEParser(LIMIT)
+    assert [event.data for event in parser.feed(b"\xef\xbb\xbfdata: a\n\n")] == [b"a"]
+    assert [event.data for event in parser.feed(b"\xef\xbb\xbfdata: b\n\n")] == [None]
+
+
 def test_an_event_without_data_is_dropped_but_its_bytes_are_kept() -> None:
     """A comment means nothing, and can still be passed on."""
     (event,) = SSEParser(LIMIT).feed(b": keep-alive\n\n")

@@ -5,10 +5,11 @@ Slower by a factor of ten, with the same limits, the same errors, and a close th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Self
 
+import httpcore
 import httpx
 import trio
 
@@ -29,14 +30,9 @@ class HttpxSender:
 
     def __init__(self, balance: Balance, route: Route, proxy: str | None) -> None:
         self._count = balance.upstream_connections
+        self._tls = route.tls
+        self._proxy = proxy
         self.in_flight = 0
-        self._transport = httpx.AsyncHTTPTransport(
-            verify=route.tls,
-            proxy=proxy,
-            # None is kept: httpx takes bytes that came unasked on a kept connection for the next request's answer, and
-            # does not send a request again that failed because the connection had died.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-        )
 
     async def send(
         self,
@@ -47,24 +43,26 @@ class HttpxSender:
         upload: Upload | None = None,
     ) -> HttpxResponse:
         """Send a request and return when the head of its answer is here. Raises UpstreamFailed, LimitReached."""
+        sockets = _Sockets()
         self._count.opened += 1
         self.in_flight += 1
         try:
             with clock.limited("connect", route.connect) as phase:
                 watch = _Watch(clock, phase, headers or UNLIMITED)
-                response = await self._send(_httpx_request(request, route, upload, watch), route, clock)
+                response = await self._send(_httpx_request(request, route, upload, watch), sockets, route, clock)
         except BaseException:
-            self._let_go()
+            self._let_go(sockets)
             raise
-        return HttpxResponse(response, self._let_go)
+        return HttpxResponse(response, lambda: self._let_go(sockets))
 
-    def _let_go(self) -> None:
+    def _let_go(self, sockets: _Sockets) -> None:
+        sockets.close()
         self._count.closed += 1
         self.in_flight -= 1
 
-    async def _send(self, request: httpx.Request, route: Route, clock: PhaseClock) -> httpx.Response:
+    async def _send(self, request: httpx.Request, sockets: _Sockets, route: Route, clock: PhaseClock) -> httpx.Response:
         try:
-            return await self._transport.handle_async_request(request)
+            return await self._transport(sockets).handle_async_request(request)
         except httpx.WriteTimeout as error:
             limit = limit_reached("send", route.send)
             assert isinstance(limit, LimitReached)
@@ -72,10 +70,49 @@ class HttpxSender:
         except httpx.TransportError as error:
             raise _translated(error, clock.current, "before it sent an answer") from error
 
+    def _transport(self, sockets: _Sockets) -> httpx.AsyncHTTPTransport:
+        """Return a transport for one request.
+
+        No connection is kept for another: httpx takes bytes that came unasked on a kept connection for the next
+        request's answer, and does not repeat a request that failed because its connection had died.
+        """
+        transport = httpx.AsyncHTTPTransport(
+            verify=self._tls, proxy=self._proxy, limits=httpx.Limits(max_keepalive_connections=0)
+        )
+        transport._pool._network_backend = sockets  # noqa: SLF001 - httpx has no parameter for what httpcore takes
+        return transport
+
     async def aclose(self) -> None:
-        """Close the idle connections."""
-        with shielded(_CLOSE_S):
-            await self._transport.aclose()
+        """Close what is idle: nothing ever is."""
+
+
+class _Sockets(httpcore.AsyncNetworkBackend):
+    """What httpcore opens for one request, so that all of it can be closed, whatever httpcore does.
+
+    It forgets the socket when a TLS handshake is cancelled, and when a SOCKS proxy fails (httpcore 1.0.9).
+    """
+
+    def __init__(self) -> None:
+        self._opened: list[Any] = []
+        self._trio = httpcore.TrioBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect as httpcore does, and remember the socket."""
+        stream = await self._trio.connect_tcp(host, port, timeout, local_address, socket_options)
+        self._opened.append(stream.get_extra_info("socket"))
+        return stream
+
+    def close(self) -> None:
+        """Close all sockets, without a checkpoint."""
+        for sock in self._opened:
+            sock.close()
 
 
 class _Watch:
@@ -128,14 +165,16 @@ class HttpxResponse:
             raise _translated(error, "answer", "in the middle of its answer") from error
 
     async def aclose(self) -> None:
-        """Close the connection, within a second whatever httpx does."""
+        """Close the connection, within a second whatever httpx does. Never raises but Cancelled; may be called twice."""
         if not self._open:
             return
         self._open = False
-        self._let_go()
-        with shielded(_CLOSE_S), suppress(httpx.TransportError, OSError):
-            await self._end_pieces()
-            await self._stream.aclose()
+        try:
+            with shielded(_CLOSE_S), suppress(httpx.TransportError, OSError):
+                await self._end_pieces()
+                await self._stream.aclose()
+        finally:
+            self._let_go()
 
     async def _end_pieces(self) -> None:
         """Bring httpx's generators to their end: one that is left half read runs on when it is collected.

@@ -73,8 +73,8 @@ class Pipeline:
                     await work(exchange)
                 except BaseException as error:
                     await self._fail(exchange, error)
-                    if isinstance(error, trio.Cancelled):
-                        raise
+                    if not isinstance(error, Exception):
+                        raise  # the scope takes the cancellation that is its own
                 finally:
                     services.pacemaker.forget(exchange)
                     scope.cancel_helpers_at_end()

@@ -67,13 +67,20 @@ def explain(error: BaseException, scope: RequestScope) -> RelayError:
         return scope.crash if isinstance(scope.crash, RelayError) else RelayError(_CRASHED)
     if scope.cancelled_for is not None:
         return _cancelled(scope.cancelled_for)
-    if isinstance(error, trio.Cancelled):
+    if is_cancellation(error):
         if scope.time_left <= 0:
             return limit_reached(scope.clock.current, scope.total)
         return _cancelled(Ended.DRAINED)
     if isinstance(error, OSError | trio.BrokenResourceError | trio.ClosedResourceError):
         return _cancelled(Ended.CLIENT_DISCONNECTED)  # the upstream's side translates its own
     return RelayError(_CRASHED)
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Say whether this is a cancellation, alone or in a group: one that came out of a nursery, as trio's connect has one."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)
 
 
 def _cancelled(reason: Ended) -> ScopeCancelled:

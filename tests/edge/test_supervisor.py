@@ -486,31 +486,54 @@ async def test_a_supervisor_whose_output_is_blocked_still_supervises(server: soc
         assert await trio.to_thread.run_sync(process.wait) == 0
 
 
-async def test_no_worker_outlives_its_supervisor(
-    server: socket.socket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """When the supervisor is killed, the link tells its workers, and they go; the next one clears up behind them."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+async def test_no_worker_outlives_its_supervisor(server: socket.socket) -> None:
+    """When the supervisor is killed, the link tells its workers, and they go."""
     code = ANSWERING.replace(
         "ready()\n",
         "ready()\nimport threading\n"
-        "threading.Thread(target=lambda: [os.read(link, 1), os._exit(0)], daemon=True)"
-        ".start()\n",
+        "threading.Thread(target=lambda: [os.read(link, 1), os._exit(0)], daemon=True).start()\n",
     )
     with supervisor_process(server, code) as process:
         stream = await trio.open_tcp_stream(*server.getsockname())
         async with stream:
             assert await stream.receive_some()
-            (left_behind,) = directories_in(tmp_path)
-            with module._runtime_directory():
-                assert left_behind in directories_in(tmp_path)  # it is in use
             process.kill()
             assert await stream.receive_some() == b""
+
+
+async def test_a_killed_supervisor_s_directory_goes_with_its_last_worker(
+    server: socket.socket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The next supervisor to start removes it, but not while a worker still uses it."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with supervisor_process(server, ANSWERING) as process:
+        worker = await ask_pid(server)
+        (left_behind,) = directories_in(tmp_path)
+        process.kill()
+        await trio.to_thread.run_sync(process.wait)
+    with module._runtime_directory():
+        assert left_behind in directories_in(tmp_path)
+    os.kill(worker, signal.SIGKILL)
     await trio.to_thread.run_sync(wait_unlocked, tmp_path / left_behind / "lock")
     with module._runtime_directory() as runtime:
         assert directories_in(tmp_path) == [runtime.path.name]
     assert directories_in(tmp_path) == []
+
+
+async def test_a_supervisor_that_fails_takes_its_workers_with_it(log: WatchedLog) -> None:
+    """Cancelled, or ended by an error of its own, it leaves no process behind, not even a dead one."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_supervise_stubborn, log)
+        (ready,) = await log.wait_for("worker_ready")
+        nursery.cancel_scope.cancel(reason="the supervisor fails")
+    with pytest.raises(ProcessLookupError):
+        os.kill(number(ready), 0)
+
+
+async def _supervise_stubborn(log: WatchedLog) -> None:
+    async with supervised(log, STUBBORN):
+        pass
 
 
 def directories_in(parent: Path) -> list[str]:

@@ -122,9 +122,10 @@ class Renaming:
     def learnt(self, data: bytes) -> Renaming:
         """Return the renaming for a stream whose events look like this one."""
         span = member_span(data, "model")
-        if span is None:
-            return self
-        return attrs.evolve(self, provider=data[data.rindex(b'"model"', 0, span[0]) : span[1]])
+        key = -1 if span is None else data.rfind(b'"model"', 0, span[0])
+        if span is None or key < 0 or data[key + len(b'"model"') : span[0]].strip() != b":":
+            return self  # no model, or a key that is spelt with escapes
+        return attrs.evolve(self, provider=data[key : span[1]])
 
     def fits(self, block: bytes, events: int) -> bool:
         """Whether there are as many models as events, all of them written exactly as was learnt.
@@ -147,6 +148,7 @@ class ChatAnswer:
         "_call",
         "_finished",
         "_hides_usage",
+        "_keeps_id",
         "_nulls",
         "_parser",
         "_renaming",
@@ -166,6 +168,7 @@ class ChatAnswer:
         self._call = call
         self._renaming = None if model is None else Renaming(encoded(model))
         self._hides_usage = hides_usage
+        self._keeps_id = may_be_stored(call)
         self._parser = SSEParser(max_event_bytes)
         self._nulls = NullKeys()
         self._finished: set[int] = set()
@@ -212,7 +215,7 @@ class ChatAnswer:
 
     def _chunk(self, event: ServerEvent, data: bytes) -> bytes:
         chunk = decoded_event(event, data)
-        choices = [choice for choice in chunk.get("choices") or () if isinstance(choice, dict)]
+        choices = _choices(chunk)
         self._nulls.learn(event.raw)
         self._note_ends(choices)
         usage = read_usage(chunk.get("usage"))
@@ -220,7 +223,7 @@ class ChatAnswer:
         if usage is not None and not choices and self._hides_usage:
             return b""
         self.content_seen = self.content_seen or any(map(_says_something, choices))
-        if self.stored_id is None and keeps_answer(self._call):
+        if self.stored_id is None and self._keeps_id:
             self.stored_id = text(chunk.get("id"))
         return event.raw if self._renaming is None else self._renamed(event, data, chunk)
 
@@ -261,12 +264,17 @@ class ChatAnswer:
         if not (document.choices or document.request_id):  # xAI answers a deferred completion with a request_id
             raise AnswerFailed(broken_answer("The provider answered 200 with JSON that is no completion."))
         self.usage = read_usage(document.usage)
-        self.stored_id = text(document.id) if keeps_answer(self._call) else None
+        self.stored_id = text(document.id) if self._keeps_id else None
         self.content_seen = self.complete = True
         return renamed(body, document, self._client_model())
 
     def _client_model(self) -> str | None:
         return None if self._renaming is None else str(decoded(self._renaming.client))
+
+
+def _choices(chunk: dict[str, Json]) -> list[dict[str, Json]]:
+    choices = chunk.get("choices")
+    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
 
 
 def _says_something(choice: dict[str, Json]) -> bool:
@@ -279,7 +287,7 @@ def _says_something(choice: dict[str, Json]) -> bool:
     return any(value for name, value in choice.items() if name not in _SILENT_IN_CHOICE)
 
 
-def keeps_answer(call: Call) -> bool:
+def may_be_stored(call: Call) -> bool:
     """Whether the client may have asked to store the answer. A false yes costs a place in a bounded map."""
     return call.body is not None and b'"store"' in call.body
 

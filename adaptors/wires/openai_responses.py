@@ -90,7 +90,7 @@ class ResponsesAnswer:
 
     def _event(self, event: ServerEvent, data: bytes) -> bytes:
         document = decoded_event(event, data)
-        kind = document.get("type", event.name.decode("utf-8", "replace"))
+        kind = text(document.get("type")) or event.name.decode("utf-8", "replace")
         if kind not in OPENING:
             self.content_seen = True
         if "sequence_number" in document:

@@ -87,7 +87,7 @@ def incomplete() -> AnswerFailed:
 
 
 def with_data(event: ServerEvent, data: bytes) -> bytes:
-    """Return the event's bytes with other data; what stands beside the data, and the line ends, stay."""
+    """Return the event's bytes with other data; all else in it stays, unless its data came in several lines."""
     if event.data is not None and event.raw.count(event.data) == 1:
         return event.raw.replace(event.data, data)
     name = b"event: " + event.name + b"\n" if event.name else b""

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import sys
 
+from hypercorn.config import Config
+
 from relay_trio.assembly import build_app
 from relay_trio.cli.configuration import configured
 from relay_trio.cli.startup import start
 from relay_trio.cli.terminal import CommandFailed, complain
 from relay_trio.edge.app import App
+from relay_trio.telemetry.log import HypercornLogger
 
 
 def _app() -> App:
@@ -22,6 +25,7 @@ def _app() -> App:
     except CommandFailed as failed:
         complain(failed.lines)
         sys.exit(failed.status)
+    Config.logger_class = HypercornLogger  # read when hypercorn writes its first line, which is after this import
     return build_app(start(configuration).process())
 
 

@@ -36,15 +36,12 @@ def run(arguments: argparse.Namespace) -> int:
     seat = take_seat()
     listeners = seat.listening_sockets() if seat is not None else _listen(settings)
     started = start(configuration, arguments.config, arguments.listen, seat)
-    try:
-        if seat is None:
-            _say_start(settings)
-            _greet(settings)
-            if settings.workers > 1:
-                return _supervise(arguments, settings, listeners, started)
-        return _serve(started, listeners, seat, since)
-    finally:
-        started.sink.close()
+    if seat is None:
+        _say_start(settings)
+        _greet(settings)
+        if settings.workers > 1:
+            return _supervise(arguments, settings, listeners, started)
+    return _serve(started, listeners, seat, since)
 
 
 def _listen(settings: Settings) -> list[socket.socket]:

@@ -174,6 +174,8 @@ class _Relay:
             channel_health=self.services.health,
             drain=process.drain,
             log=process.sink,
+            siblings=self.siblings,
+            senders=self.senders,
             baseline=lambda: self._baseline,
         )
         self.sampler = Sampler(self.metrics, self.vitals, self.pool)
@@ -285,8 +287,8 @@ class _Relay:
     async def note_baseline(self) -> None:
         """Note what a process holds beside what is counted, once hypercorn has started all that it starts."""
         await trio.sleep(_SETTLED_S)
-        census = take_census(socket_descriptors())
-        self._baseline = Baseline.at_rest(census, self.registry, self.vitals.known_sockets())
+        self._baseline = Baseline.at_rest(take_census(socket_descriptors()), self.vitals.known())
+        await trio.sleep_forever()  # this task is in the baseline, so it stays
 
     async def _ask_siblings(self, question: dict[str, Any]) -> list[dict[str, Any]]:
         answers = await self.siblings.ask(question)

@@ -34,6 +34,11 @@ class Senders:
             sender = self._httpx[channel] = HttpxSender(self._balance, channel.route, channel.proxy_url)
         return sender
 
+    @property
+    def sockets(self) -> int:
+        """Sockets that httpx has open: one for each request under way, as none is kept."""
+        return sum(sender.in_flight for sender in (*self._httpx.values(), *self._retired))
+
     def retire_others(self, catalog: Catalog) -> None:
         """A reload: what serves no channel of this catalog serves no new request."""
         for channel in [channel for channel in self._httpx if channel not in catalog.channels]:

@@ -75,7 +75,7 @@ class Sampler:
     vitals: Vitals
     pool: Pool
 
-    def sample(self) -> None:
+    async def sample(self) -> None:
         """Take the numbers of now."""
         vitals, pool = self.vitals, self.pool.statistics()
         slots = vitals.admission.statistics()
@@ -93,7 +93,7 @@ class Sampler:
                 log_lines_dropped=vitals.log.statistics().dropped,
                 opened={kind: count.opened for kind, count in counts.items()},
                 closed={kind: count.closed for kind, count in counts.items()},
-                unaccounted=vitals.unaccounted(),
+                unaccounted=await vitals.unaccounted(),
             )
         )
 
@@ -101,9 +101,9 @@ class Sampler:
         """Sample now and then, until cancelled, so that a sibling's page is not old. A service task."""
         while True:
             await trio.sleep(SAMPLE_INTERVAL_S)
-            self.sample()
+            await self.sample()
 
     async def page(self) -> tuple[bytes, str]:
         """Return the page and its content type. It is rendered in a thread: with many series it takes milliseconds."""
-        self.sample()
+        await self.sample()
         return await trio.to_thread.run_sync(self.metrics.render, abandon_on_cancel=True), self.metrics.content_type

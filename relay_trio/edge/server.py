@@ -53,6 +53,8 @@ class Server:
         self._drain = drain
         self._log = log
         self._end_at_once = end_at_once
+        self._why = ""
+        self._drain_begun = trio.Event()
         self._drained = trio.Event()
         self._crashed = False
 
@@ -73,7 +75,8 @@ class Server:
         with trio.open_signal_receiver(*(getattr(signal, name) for name in names)) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._obey, signals, nursery, name="signals")
-                nursery.start_soon(self._follow, orphaned, nursery, name="supervisor watch")
+                nursery.start_soon(self._follow, orphaned, name="supervisor watch")
+                nursery.start_soon(self._drain_when_told, name="drain")
                 await nursery.start(self._run_hypercorn, config, listening, name="hypercorn")
                 ready()
                 await self._drained.wait()
@@ -114,20 +117,23 @@ class Server:
                 self._end_at_once()
                 nursery.cancel_scope.cancel(reason="a second signal")
             else:
-                self.begin_drain(nursery, signal.Signals(number).name)
+                self.begin_drain(signal.Signals(number).name)
 
-    async def _follow(self, orphaned: Callable[[], Awaitable[None]], nursery: trio.Nursery) -> None:
+    async def _follow(self, orphaned: Callable[[], Awaitable[None]]) -> None:
         await orphaned()
-        self.begin_drain(nursery, "the supervisor has died")
+        self.begin_drain("the supervisor has died")
 
-    def begin_drain(self, nursery: trio.Nursery, why: str) -> None:
+    def begin_drain(self, why: str) -> None:
         """From now on no new request is taken."""
         if not self._drain.draining:
             self._drain.draining = True
-            nursery.start_soon(self._drain_all, why, name="drain")
+            self._why = why
+            self._drain_begun.set()
 
-    async def _drain_all(self, why: str) -> None:
-        running = self._app.running
+    async def _drain_when_told(self) -> None:
+        """Let live requests end, cut the rest. The task is there from the start, as whoever counts tasks expects."""
+        await self._drain_begun.wait()
+        running, why = self._app.running, self._why
         if running is not None:
             limit = self._settings.limits.drain_s
             live = _live_requests(running)

@@ -57,11 +57,17 @@ class Siblings:
         self._directory = directory if hasattr(socket, "AF_UNIX") else None
         self._own_path = directory and directory / f"{os.getpid()}.sock"
         self._connections = 0
+        self._visitors = 0
 
     @property
     def connections(self) -> int:
         """Sockets open now for questions and answers, beside the listening one: for whoever counts descriptors."""
         return self._connections
+
+    @property
+    def visitors(self) -> int:
+        """Questions being answered now, each by a task of its own: for whoever counts tasks."""
+        return self._visitors
 
     async def serve(self, answer: Answer, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Answer the siblings' questions until cancelled. Started when the socket can be reached."""
@@ -110,6 +116,7 @@ class Siblings:
 
     async def _serve_visitor(self, visitor: trio.socket.SocketType, answer: Answer, places: trio.Semaphore) -> None:
         """Answer one question. Whatever goes wrong here, the asker sees a connection that broke off, and nobody else."""
+        self._visitors += 1
         try:
             with visitor, trio.move_on_after(VISIT_LIMIT_S):
                 question = msgspec.json.decode(await _receive_line(visitor, MAX_QUESTION_BYTES), type=JSONObject)
@@ -119,6 +126,7 @@ class Siblings:
         except Exception:  # noqa: BLE001 - a question that cannot be answered must not end the answering
             _log.exception("sibling_not_answered")
         finally:
+            self._visitors -= 1
             self._connections -= 1
             places.release()
 

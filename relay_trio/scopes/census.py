@@ -6,18 +6,21 @@ zero (guarantee G2).
 
 from __future__ import annotations
 
+import inspect
 import linecache
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import CoroutineType, FrameType
 from typing import Any
 
 import attrs
 import trio
 
-from relay_trio.scopes.balance import Balance
 from relay_trio.scopes.nursery import NurseryRegistry
 
 _MAX_STACK = 64
+_ADDRESSES_TRIED = 4
+"""How many sockets a request may own that nobody has been told of, while it connects: trio tries a name's addresses side
+by side (RFC 8305), and gives us the one that won."""
 
 
 @attrs.frozen
@@ -32,7 +35,14 @@ class Census:
 def all_tasks() -> Iterator[trio.lowlevel.Task]:
     """Yield every task of this trio run, parents first."""
     root = trio.lowlevel.current_root_task()
-    waiting = [] if root is None else [root]
+    if root is not None:
+        yield root
+        yield from _below(root.child_nurseries)
+
+
+def _below(nurseries: Iterable[trio.Nursery]) -> Iterator[trio.lowlevel.Task]:
+    """Yield the tasks of these nurseries, of the nurseries that those have opened, and so on."""
+    waiting = [task for nursery in nurseries for task in nursery.child_tasks]
     while waiting:
         task = waiting.pop()
         yield task
@@ -40,13 +50,54 @@ def all_tasks() -> Iterator[trio.lowlevel.Task]:
             waiting.extend(nursery.child_tasks)
 
 
+def _has_begun(task: trio.lowlevel.Task) -> bool:
+    """Say whether a task has run at all: before that it cannot have counted itself anywhere."""
+    return inspect.getcoroutinestate(task.coro) != inspect.CORO_CREATED
+
+
 def take_census(sockets: int | None) -> Census:
     """Count tasks and nurseries by walking trio's tree; `sockets` is what the system said of descriptors."""
     tasks = nurseries = 0
     for task in all_tasks():
-        tasks += 1
+        tasks += _has_begun(task)
         nurseries += len(task.child_nurseries)
     return Census(tasks, nurseries, sockets)
+
+
+@attrs.frozen
+class Known:
+    """What the counts say is there, to hold a census against.
+
+    `connecting` is how many requests may own sockets that no count has yet: `_ADDRESSES_TRIED` each.
+    """
+
+    tasks: int
+    nurseries: int
+    sockets: int
+    connecting: int
+
+    @classmethod
+    def now(cls, registry: NurseryRegistry, *, sockets: int, services: int) -> Known:
+        """Take what is known now: counted sockets, tasks that services have started for a while, and the requests'.
+
+        What a request has started below its helpers (trio's own tasks while it connects, for one) is in no count, but
+        is owned: it hangs in the request's nursery and ends with it.
+        """
+        balance = registry.balance
+        tasks = balance.tasks.live + balance.client_connections.live + services
+        nurseries = connecting = 0
+        for scope in registry:
+            within = scope.nurseries_within()
+            nurseries += len(within)
+            for task in _below(within):
+                tasks += task not in scope.helpers and _has_begun(task)
+                nurseries += len(task.child_nurseries)
+            connecting += scope.clock.current in _CONNECTING and scope.name == "request"
+        return cls(tasks, nurseries, sockets, connecting)
+
+
+_CONNECTING = frozenset({"starting", "connect"})
+"""Model lists are asked for in helpers of a request that itself has not begun with anything."""
 
 
 @attrs.frozen
@@ -58,29 +109,26 @@ class Baseline:
     sockets: int | None
 
     @classmethod
-    def at_rest(cls, census: Census, registry: NurseryRegistry, known_sockets: int) -> Baseline:
+    def at_rest(cls, census: Census, known: Known) -> Baseline:
         """Take what is there once the start is over."""
-        balance = registry.balance
         return cls(
-            tasks=census.tasks - _counted_tasks(balance),
-            nurseries=census.nurseries - len(registry),
-            sockets=None if census.sockets is None else census.sockets - known_sockets,
+            tasks=census.tasks - known.tasks,
+            nurseries=census.nurseries - known.nurseries,
+            sockets=None if census.sockets is None else census.sockets - known.sockets,
         )
 
 
-def unaccounted(census: Census, baseline: Baseline, registry: NurseryRegistry, known_sockets: int) -> dict[str, int]:
+def unaccounted(census: Census, baseline: Baseline, known: Known) -> dict[str, int]:
     """Return by kind what is there and in nobody's count. Less than nothing is told too: then a count is wrong."""
     found = {
-        "tasks": census.tasks - baseline.tasks - _counted_tasks(registry.balance),
-        "nurseries": census.nurseries - baseline.nurseries - len(registry),
+        "tasks": census.tasks - baseline.tasks - known.tasks,
+        "nurseries": census.nurseries - baseline.nurseries - known.nurseries,
     }
     if census.sockets is not None and baseline.sockets is not None:
-        found["sockets"] = census.sockets - baseline.sockets - known_sockets
+        beyond = census.sockets - baseline.sockets - known.sockets
+        explained = -known.connecting <= beyond <= _ADDRESSES_TRIED * known.connecting
+        found["sockets"] = 0 if explained else beyond
     return found
-
-
-def _counted_tasks(balance: Balance) -> int:
-    return balance.tasks.live + balance.client_connections.live
 
 
 def await_stack(task: trio.lowlevel.Task) -> list[str]:

@@ -117,6 +117,13 @@ class RequestScope:
         """The tasks that the request has started."""
         return self._nursery.child_tasks if self._nursery is not None else frozenset()
 
+    def nurseries_within(self) -> list[trio.Nursery]:
+        """Return the request's nursery and those that its own task has opened inside it."""
+        if self.task is None or self._nursery is None:
+            return []
+        open_now = self.task.child_nurseries
+        return open_now[open_now.index(self._nursery) :]
+
     @property
     def age(self) -> float:
         """Seconds since the scope was made."""

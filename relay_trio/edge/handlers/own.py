@@ -46,11 +46,11 @@ class Own:
     render_metrics: Callable[[], Awaitable[tuple[bytes, str]]]
     ask: Callable[[Json], Awaitable[list[Json]]]
 
-    def answer_sibling(self, question: Json) -> Json:
+    async def answer_sibling(self, question: Json) -> Json:
         """Answer what another worker asks."""
         match question:
             case {"ask": "health"}:
-                return self.vitals.snapshot()
+                return await self.vitals.snapshot()
             case {"ask": "nurseries", "stacks": bool(stacks)}:
                 return {"nurseries": tree(self.vitals.registry, pid=self.vitals.pid, stacks=stacks)}
             case {"ask": "cancel", "id": str(request_id)}:
@@ -61,7 +61,7 @@ class Own:
         """Answer with the health of all workers. The status is 200 whatever it says: balancers ask /readyz."""
         others = await self.ask({"ask": "health"})
         known = [other for other in others if "balance" in other]
-        await _send_json(exchange, 200, merged(self.vitals.snapshot(), known))
+        await _send_json(exchange, 200, merged(await self.vitals.snapshot(), known))
 
     async def alive(self, exchange: Exchange, _: str) -> None:
         """Answer that the event loop turns."""

@@ -55,6 +55,8 @@ class ConnectionRecord:
     opened_at: float
     """On trio's clock."""
     requests: int = 0
+    bytes_received: int = 0
+    """Of the request side, TLS taken off; written when the connection has ended."""
     ended_by: EndedBy | None = None
     closed_at: float | None = None
 
@@ -230,6 +232,7 @@ class FakeUpstream:
 
     def _closed(self, record: ConnectionRecord, link: Link) -> None:
         record.ended_by, record.closed_at = link.ended_by, trio.current_time()
+        record.bytes_received = link.bytes_received
         del self.connections.live[record]
         self.connections.ended.append(record)
         self.connections.closed += 1

@@ -233,6 +233,8 @@ async def test_spoils_the_handshake(behaviour: str) -> None:
 
         assert end == TLS_HANDSHAKE[behaviour]
         await upstream.wait_no_connections()
+        took_the_hello = upstream.connections.ended[0].bytes_received > 0
+        assert took_the_hello is behaviour.startswith("tls-")
 
 
 def _how_the_handshake_failed(exc: PeerGone) -> str:
@@ -290,6 +292,24 @@ async def test_takes_its_time(behaviour: str, seconds: float) -> None:
 
         assert events.data[-1] == "[DONE]"
         assert trio.current_time() - start == pytest.approx(seconds)
+
+
+async def test_resets_an_idle_connection_a_second_later() -> None:
+    """The answer is whole, and the reset comes when the connection is idle."""
+    seen = await witness_of("reset-unannounced", stream=False)
+
+    assert (seen.end, seen.after_s) == ("reset", 1.0)
+
+
+@pytest.mark.parametrize("name", [row.name for row in MISBEHAVIOURS.values() if row.nature is Nature.SILENT])
+async def test_silence_stays_silent(name: str) -> None:
+    """What is silent does not wake up when more is asked of it on the same connection."""
+    async with open_fake_upstream(name) as upstream, connect(upstream.url) as client:
+        once = await witness(client, chat())
+        again = await witness(client, chat())
+
+        assert (once.end, again) == ("silence", Witness(b"", "silence", PATIENCE_S))
+        assert upstream.request_count <= 1
 
 
 @pytest.mark.parametrize("behaviour", ["never-reads", "never-reads-body"])

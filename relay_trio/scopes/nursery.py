@@ -9,15 +9,12 @@ from __future__ import annotations
 import collections
 import itertools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
 from relay_trio.scopes.balance import Balance
-
-if TYPE_CHECKING:
-    from relay_trio.scopes.request_scope import RequestScope
+from relay_trio.scopes.request_scope import RequestScope
 
 _MINUTES_KEPT = 24 * 60
 

@@ -12,16 +12,33 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self, TypeVarTuple
+from typing import Protocol, Self, TypeVarTuple
 
 import trio
 
 from relay_trio.errors import Ended
-from relay_trio.scopes.nursery import NurseryRegistry
+from relay_trio.scopes.balance import Balance
 from relay_trio.scopes.phase import Limit, PhaseClock
 from relay_trio.settings.model import CLEANUP_S
 
 Arguments = TypeVarTuple("Arguments")
+
+
+class Registry(Protocol):
+    """Where a scope enters itself while it lives (`nursery.NurseryRegistry`)."""
+
+    @property
+    def balance(self) -> Balance:
+        """What was opened and closed."""
+        ...
+
+    def enter(self, scope: RequestScope) -> int:
+        """Enter a scope whose nursery has just opened; return the serial number to leave with."""
+        ...
+
+    def leave(self, serial: int) -> None:
+        """The nursery has closed."""
+        ...
 
 
 class RequestScope:
@@ -35,7 +52,7 @@ class RequestScope:
         "clock", "crash", "deadline", "holding", "id", "key", "method", "name", "path", "started", "task", "total",
     )  # fmt: skip
 
-    def __init__(self, registry: NurseryRegistry, request_id: str, total: Limit, name: str = "request") -> None:
+    def __init__(self, registry: Registry, request_id: str, total: Limit, name: str = "request") -> None:
         now = trio.current_time()
         self.id = request_id
         self.name = name

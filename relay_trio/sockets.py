@@ -182,6 +182,7 @@ class HubSocket:
         if self.fd >= 0:
             self._hub.remove(self)
             self.fd = -1
+            self.on_hangup = None  # its owner, who holds this socket: else both would wait for the collector
             self._raw.close()
 
     def abort(self) -> None:
@@ -310,9 +311,7 @@ if sys.platform == "linux":
                 while True:
                     await trio.lowlevel.wait_readable(self._epoll.fileno())
                     for fd, events in self._epoll.poll(0, _EVENTS_PER_LOOK):
-                        sock = self._sockets.get(fd)
-                        if sock is not None:
-                            self._tell(sock, events)
+                        self._tell(fd, events)
             finally:
                 self._epoll.close()
 
@@ -369,8 +368,10 @@ if sys.platform == "linux":
             sock.reader = sock.writer = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(abort)
 
-        @staticmethod
-        def _tell(sock: HubSocket, events: int) -> None:
+        def _tell(self, fd: int, events: int) -> None:
+            sock = self._sockets.get(fd)
+            if sock is None:
+                return
             if events & (select.EPOLLIN | _GONE):
                 sock.readable = True
                 reader = sock.reader

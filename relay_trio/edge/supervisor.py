@@ -31,6 +31,7 @@ import trio
 
 from relay_trio.edge.whole_lines import CutLine, WholeLines
 from relay_trio.edge.worker_seat import READY, WorkerSeat, metrics_directory
+from relay_trio.scopes.shielded import shielded
 from relay_trio.telemetry.log import get_logger
 from relay_trio.telemetry.log_writer import LogSink
 from relay_trio.telemetry.metrics import forget_dead_worker
@@ -53,7 +54,6 @@ DRAIN_GRACE_S = 10.0
 LAST_WORDS_S = 2.0
 """How long what a dead worker wrote is still read: longer only if our own stdout is blocked."""
 
-CLEAN_UP_S = 5.0
 PREFIX = "relay-trio-"
 LOCK = "lock"
 
@@ -234,7 +234,7 @@ class Supervisor:
         finally:
             if worker.process.returncode is None:  # only if this very process fails: no worker shall outlive it
                 worker.process.kill()
-                with trio.move_on_after(CLEAN_UP_S, shield=True):
+                with shielded():
                     await worker.process.wait()
             del self._live[slot]
         self._bury(worker)

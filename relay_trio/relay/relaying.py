@@ -95,7 +95,7 @@ class Relaying:
             try:
                 peeked = peek(self.endpoint, content_type, body, query)
             except BadBody as error:
-                raise BadRequest(error.message, param=error.param, code=error.code) from error
+                raise _bad_request(error) from error
         call = Call(
             endpoint=self.endpoint,
             dialect=exchange.dialect.name,
@@ -143,6 +143,8 @@ class Relaying:
             attempt = Attempt(services, exchange, call, candidate, attempts.reservation, attempts.upload)
             try:
                 await attempt.run()
+            except BadBody as error:  # only the attempt knows that the body has to change
+                raise _bad_request(error) from error
             except (RelayError, AnswerFailed) as error:
                 failure = explain(error, exchange.scope)
                 settings = catalog.settings
@@ -226,6 +228,10 @@ def _serving(call: Call, key: Key, catalog: Catalog) -> tuple[Channel, ...]:
     if model is not None:
         raise _no_such_model(model)
     raise ModelNotAllowed("No provider serves this path to your key.", code="no_channel")
+
+
+def _bad_request(error: BadBody) -> BadRequest:
+    return BadRequest(error.message, param=error.param, code=error.code)
 
 
 def _no_such_model(model: str) -> ModelNotAllowed:

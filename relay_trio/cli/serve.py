@@ -14,15 +14,15 @@ from functools import partial
 
 import trio
 
-import relay_trio
-from relay_trio.assembly import build_app, slots_by_descriptors
+from relay_trio.assembly import build_app
 from relay_trio.cli.configuration import configured
+from relay_trio.cli.greeting import address_of, greet, say_start, url_of
 from relay_trio.cli.ports import address_in_use
 from relay_trio.cli.startup import Started, start
 from relay_trio.cli.terminal import CommandFailed
 from relay_trio.edge.listening import AddressInUse, CannotListen, open_listeners
 from relay_trio.edge.server import Server, end_process_at_once
-from relay_trio.edge.supervisor import DRAIN_GRACE_S, WorkerPlan, run_workers
+from relay_trio.edge.supervisor import WorkerPlan, run_workers
 from relay_trio.edge.worker_seat import SupervisorLink, WorkerSeat, take_seat
 from relay_trio.settings.model import Settings
 from relay_trio.telemetry.log import get_logger
@@ -37,8 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     listeners = seat.listening_sockets() if seat is not None else _listen(settings)
     started = start(configuration, arguments.config, arguments.listen, seat)
     if seat is None:
-        _say_start(settings)
-        _greet(settings)
+        say_start(settings)
+        greet(settings, url_of(settings, listeners[0]))
         if settings.workers > 1:
             return _supervise(arguments, settings, listeners, started)
     return _serve(started, listeners, seat, since)
@@ -62,7 +62,7 @@ def _serve(started: Started, listeners: list[socket.socket], seat: WorkerSeat | 
     def ready() -> None:
         log.info(
             "ready",
-            listening=[f"{host}:{port}" for host, port, *_ in (sock.getsockname() for sock in listeners)],
+            listening=[address_of(sock) for sock in listeners],
             ready_ms=round((time.monotonic() - since) * 1000),
         )
         if link is not None:
@@ -98,73 +98,3 @@ def _supervise(
         ),
         started.sink,
     )
-
-
-# What the log says at the start
-
-
-def _say_start(settings: Settings) -> None:
-    log = get_logger()
-    log.info("starting", version=relay_trio.__version__, python=sys.version.split()[0], workers=settings.workers)
-    log.info("limits", **_limits_of(settings))
-    log.info("descriptors", streams_per_worker=slots_by_descriptors())
-    for channel in settings.channels:
-        log.info(
-            "channel",
-            name=channel.name,
-            adaptor=channel.adaptor,
-            base_url=channel.base_url,
-            keys=len(channel.api_keys),
-            models=list(channel.models) if channel.models is not None else "all",
-        )
-    log.info("keys", count=len(settings.keys))
-    if settings.demo:
-        log.warning("demo", note="no provider is configured: the built-in demo provider answers, model demo")
-    log.info("monitoring endpoints enabled at /api/monitor/health")
-    log.info(
-        "stop_grace",
-        note="the process manager must allow this long for a stop",
-        stop_grace_s=settings.limits.drain_s + DRAIN_GRACE_S,
-    )
-
-
-def _limits_of(settings: Settings) -> dict[str, object]:
-    """Return each limit in seconds, and where it came from if it is not the default."""
-    shown: dict[str, object] = {}
-    for name in (
-        "total",
-        "body",
-        "send",
-        "queue",
-        "connect",
-        "headers",
-        "first_event",
-        "idle",
-        "client_write",
-        "drain",
-    ):
-        value = getattr(settings.limits, name)
-        source = settings.sources.get(f"limits.{name}", "default")
-        if value is not None:
-            shown[name] = value if source == "default" else f"{value:g} ({source})"
-    return shown
-
-
-def _greet(settings: Settings) -> None:
-    """Print what a first user needs: the key of this run and a line to paste."""
-    if settings.printed_key is None and not settings.demo:
-        return
-    address = settings.listen[0]
-    key = settings.printed_key.reveal() if settings.printed_key is not None else "$YOUR_KEY"
-    lines = [f"relay_trio {relay_trio.__version__} on http://{address}"]
-    if settings.demo:
-        lines.append("DEMO: no provider is configured. The model `demo` only streams a fixed text; see README.md.")
-    if settings.printed_key is not None:
-        lines.append(f"Client key, for this run only: {key}")
-    model = "demo" if settings.demo else "gpt-4o-mini"
-    lines.append(
-        f"""Try: curl -N http://{address}/v1/chat/completions -H 'Authorization: Bearer {key}' """
-        f"""-H 'Content-Type: application/json' """
-        f"""-d '{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "hi"}}]}}'"""
-    )
-    print("\n".join(lines), file=sys.stderr, flush=True)

@@ -94,7 +94,8 @@ class HubSocket:
     """
 
     __slots__ = (
-        "_hub", "_raw", "_reads", "fd", "hung_up", "on_hangup", "readable", "reader", "truncated", "writable", "writer",
+        "_hub", "_raw", "_reads", "fd", "hung_up", "on_hangup", "on_readable", "readable", "reader", "truncated",
+        "writable", "writer",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, raw: socket.socket, on_hangup: _Callback | None) -> None:
@@ -103,10 +104,13 @@ class HubSocket:
         self._reads = 0
         self.fd = raw.fileno()
         self.on_hangup = on_hangup
+        self.on_readable: _Callback | None = None
+        """Is called when there may be something to read, also while nobody waits for it."""
         self.hung_up = False
         self.truncated = False
         """TLS only: the stream ended without close_notify, so an end that only the connection's end proves is none."""
         self.readable = False
+        """A read may bring something. Over TLS what is there need not be for us: a session ticket, half a record."""
         self.writable = True
         self.reader: trio.lowlevel.Task | None = None
         self.writer: trio.lowlevel.Task | None = None
@@ -122,20 +126,24 @@ class HubSocket:
         return self._raw
 
     async def receive_some(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
-        """Return what has arrived, waiting for something; b"" is the end.
+        """Return what has arrived, waiting for something; b"" is the end. Cancelled, it has taken nothing.
 
         Raises OSError when the connection broke, trio.ClosedResourceError when it was closed here. Every eighth read
         in a row that needs no wait is a checkpoint all the same.
         """
-        while True:
-            if self.readable:
-                data = self._receive_now(max_bytes)
-                if data is not None:
-                    await self._let_others_run()
-                    return data
-            else:
+        while self.fd >= 0:
+            if not self.readable:
                 self._reads = 0
                 await self._hub.wait_readable(self)
+            elif self._reads >= _READS_BEFORE_CHECKPOINT:
+                self._reads = 0
+                await trio.lowlevel.checkpoint()
+            else:
+                data = self.receive_now(max_bytes)
+                if data is not None:
+                    self._reads += 1
+                    return data
+        raise trio.ClosedResourceError("closed by its owner")
 
     def send_now(self, data: bytes | memoryview) -> int:
         """Write what the kernel takes now and return how much that was. Raises OSError when the connection broke."""
@@ -165,7 +173,7 @@ class HubSocket:
     def holds_nothing(self) -> bool:
         """Look whether there is nothing to read, not even an end. What there is, is lost: only for idle connections."""
         try:
-            return self._receive_now(1) is None
+            return self.receive_now(1) is None
         except OSError:
             return False
 
@@ -201,7 +209,8 @@ class HubSocket:
             if self.on_hangup is not None:
                 self.on_hangup()
 
-    def _receive_now(self, max_bytes: int) -> bytes | None:
+    def receive_now(self, max_bytes: int = RECEIVE_BYTES) -> bytes | None:
+        """Return what has arrived; None if there is nothing yet, b"" at the end. Raises OSError."""
         try:
             data = self._raw.recv(max_bytes)
         except BlockingIOError:
@@ -210,12 +219,6 @@ class HubSocket:
         if len(data) < max_bytes and not self.hung_up:
             self.readable = False
         return data
-
-    async def _let_others_run(self) -> None:
-        self._reads += 1
-        if self._reads >= _READS_BEFORE_CHECKPOINT:
-            self._reads = 0
-            await trio.lowlevel.checkpoint()
 
 
 class TlsHubSocket(HubSocket):
@@ -256,7 +259,8 @@ class TlsHubSocket(HubSocket):
             self.writable = False
         return sent
 
-    def _receive_now(self, max_bytes: int) -> bytes | None:
+    def receive_now(self, max_bytes: int = RECEIVE_BYTES) -> bytes | None:
+        """Return what has arrived; None if there is nothing yet, b"" at the end. Raises OSError."""
         try:
             return self._raw.recv(max_bytes)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -380,6 +384,8 @@ if sys.platform == "linux":
                     if sock.writer is reader:
                         sock.writer = None
                     trio.lowlevel.reschedule(reader)
+                if sock.on_readable is not None:
+                    sock.on_readable()
             if events & (select.EPOLLOUT | _GONE):
                 sock.writable = True
                 writer = sock.writer
@@ -406,6 +412,9 @@ class PortableHub(_BaseHub):
         while True:
             await trio.sleep(_PORTABLE_POLL_S)
             for sock in list(self._sockets.values()):
+                if sock.on_readable is not None and _something_to_read(sock.raw):
+                    sock.readable = True
+                    sock.on_readable()
                 if not sock.hung_up and _peer_left(sock.raw):
                     sock.readable = True
                     sock.told_hangup()

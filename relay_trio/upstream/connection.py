@@ -6,6 +6,8 @@ another only if the answer was read to its end, nothing followed it, and both si
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import httptools
@@ -27,7 +29,7 @@ class UpstreamConnection:
 
     __slots__ = (
         "_bodiless", "_head_bytes", "_parser", "_parts", "_surplus", "_until_close", "answered", "ended", "headers",
-        "http_10", "idle_since", "reused", "sock", "status", "wants_keepalive",
+        "http_10", "idle_since", "reused", "sent", "sock", "status", "wants_keepalive",
     )  # fmt: skip
 
     def __init__(self, sock: HubSocket) -> None:
@@ -57,35 +59,61 @@ class UpstreamConnection:
         self.answered = False
         """A byte of the answer has come: from here on the request is not repeated."""
         self.ended = False
+        self.sent = False
+        """All of the request that was to be sent has been sent."""
 
     async def send(self, data: bytes, limit: Limit) -> bool:
         """Write it all; return False if the provider answered before it took everything.
 
         Raises UpstreamFailed, or LimitReached when a write makes no progress for the limit.
         """
+        self.sent = False
         try:
             sent = self.sock.send_now(data)
-            if sent == len(data):
-                return True
-            return await self._send_rest(memoryview(data)[sent:], limit)
+            self.sent = sent == len(data) or await self._send_rest(memoryview(data)[sent:], limit)
         except OSError as error:
-            if self.sock.readable or self.sock.hung_up:
-                return False  # it may have answered before it closed (RFC 9112, 9.5)
-            raise _broke("send", "while the request was sent") from error
+            if not (self.sock.readable or self.sock.hung_up):
+                raise _broke("send", "while the request was sent") from error
         except trio.ClosedResourceError as error:
             raise _broke("send", "while the request was sent") from error
+        return self.sent  # where it broke it may have answered before (RFC 9112, 9.5)
 
     async def _send_rest(self, rest: memoryview, limit: Limit) -> bool:
         with LimitedPhase("send", limit) as phase:
             while rest:
                 await self.sock.wait_writable_or_readable()
-                if self.sock.readable and not self.sock.writable:
+                if not self.sock.writable and self.answer_has_begun():
                     return False
                 sent = self.sock.send_now(rest)
                 if sent:
                     phase.progress()
                     rest = rest[sent:]
         return True
+
+    async def unless_answered(self, next_piece: Callable[[], Awaitable[bytes]]) -> bytes | None:
+        """Return the next piece of a body that is streamed up; None if the provider answers before it is there."""
+        while not self.answer_has_begun():
+            with trio.CancelScope() as waiting:
+                self.sock.on_readable = partial(waiting.cancel, reason="the provider says something")
+                try:
+                    return await next_piece()
+                finally:
+                    self.sock.on_readable = None
+        self.sent = False
+        return None
+
+    def answer_has_begun(self) -> bool:
+        """Look, while the request is being sent, whether its final answer has begun or the connection has ended."""
+        if not self.status and self.sock.readable:
+            try:
+                data = self.sock.receive_now()
+            except OSError:
+                return True  # the next read tells
+            if data == b"":
+                return True
+            if data is not None:
+                self._feed(data, "headers")
+        return bool(self.status)
 
     # Receiving the answer
 
@@ -193,6 +221,7 @@ class UpstreamConnection:
         """The answer was read to its end and both sides want to go on."""
         return (
             self.ended
+            and self.sent
             and self.wants_keepalive
             and not self._until_close_ended
             and not self._bodiless

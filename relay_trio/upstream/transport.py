@@ -137,8 +137,10 @@ class Transport(httpx.AsyncBaseTransport):
         origin, target = split_url(request.url)
         key = (origin, route.proxy)
         head = _head_of(request, origin, target, route, upload)
+        repeated = False
         while True:
-            connection = (self.pool.take(key) if upload is None else None) or await self._connect(origin, route, clock)
+            idle = self.pool.take(key) if upload is None and not repeated else None
+            connection = idle or await self._connect(origin, route, clock)
             self._hold()
             try:
                 connection.start(bodiless_answer=request.method == b"HEAD")
@@ -151,6 +153,7 @@ class Transport(httpx.AsyncBaseTransport):
             except UpstreamFailed:
                 self.release(key, connection)
                 if connection.reused and not connection.answered and upload is None:
+                    repeated = True
                     continue
                 raise
             except BaseException:
@@ -183,8 +186,8 @@ class Transport(httpx.AsyncBaseTransport):
         chunked = upload.length is None
         on = await connection.send(head, limit)
         while on:
-            piece = await upload.next_piece()
-            if connection.sock.readable:
+            piece = await connection.unless_answered(upload.next_piece)
+            if piece is None:
                 return
             framed = _chunk(piece) if chunked else piece
             if framed:

@@ -15,6 +15,8 @@ import httptools
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEAD_FIELDS = 100
 _HTTP2_PREFACE = b"PRI * HTTP/2.0"
+_VERSIONS = frozenset({"1.0", "1.1"})
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 @attrs.define(eq=False)
@@ -67,6 +69,7 @@ class RequestParser:
         self._current = Incoming()
         self._unfinished_bytes = 0
         self._field_bytes = 0
+        self._taking_over = False
 
     @property
     def in_head(self) -> bool:
@@ -75,32 +78,62 @@ class RequestParser:
 
     def feed(self, data: bytes) -> None:
         """Take what one read gave. Sets `refusal` at what cannot be taken; what came before it stands."""
+        while data:
+            data = self._feed(data)
+
+    def _feed(self, data: bytes) -> bytes:
+        """Feed the parser; return what it left: what stands behind a head that offers another protocol."""
         if not self._current.head_complete or self._current.complete:
             if not self._unfinished_bytes and data.startswith(_HTTP2_PREFACE):
                 self.refusal = _HTTP2
-                return
+                return b""
             self._unfinished_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._current.keep_alive = False  # we go on with HTTP/1.1, as is our right (RFC 9110, 7.8), for this one
+        except httptools.HttpParserUpgrade as offer:
+            return self._decline(data[offer.args[0] :])
         except httptools.HttpParserError:
             self.refusal = self.refusal or _BAD_HTTP
             self._current.keep_alive = False
         else:
             if self._unfinished_bytes > MAX_HEAD_BYTES and not self._current.head_complete:
                 self.refusal = _HEAD_TOO_LARGE
+        return b""
+
+    def _decline(self, rest: bytes) -> bytes:
+        """Go on with HTTP/1.1, as is our right (RFC 9110, 7.8). Return what is still to be fed.
+
+        llhttp passes over the body behind such a head and takes nothing more; so another parser takes over, and is told
+        the framing of that body by a head of ours.
+        """
+        request = self._current
+        if request.method == b"CONNECT":
+            request.keep_alive = False
+            return b""  # what follows is not HTTP
+        self._parser = httptools.HttpRequestParser(self)
+        framing = b"".join(b"%b: %b\r\n" % field for field in request.headers if field[0] in _FRAMING)
+        if framing:
+            request.complete = False
+            request.wants_continue = _wants_continue(request.headers)
+            self._taking_over = True
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
+            self._taking_over = False
+        return rest
 
     # What llhttp tells
 
     def on_message_begin(self) -> None:
         """A new request begins, maybe behind one that is still being served (pipelining)."""
+        if self._taking_over:
+            return
         self._current = Incoming()
         self._field_bytes = 0
         self.requests.append(self._current)
 
     def on_url(self, part: bytes) -> None:
         """Take a part of the request target."""
+        if self._taking_over:
+            return
         self._current.target += part
         self._field_bytes += len(part)
 
@@ -117,13 +150,17 @@ class RequestParser:
 
     def on_headers_complete(self) -> None:
         """The head is here."""
+        if self._taking_over:
+            return
         request = self._current
+        version = self._parser.get_http_version()
+        if version not in _VERSIONS:
+            self.refusal = _HTTP2 if version == "2.0" else _BAD_HTTP
+            raise ValueError("not HTTP/1")  # the parser stops here
         request.method = self._parser.get_method()
-        request.http_10 = self._parser.get_http_version() == "1.0"
+        request.http_10 = version == "1.0"
         request.keep_alive = self._parser.should_keep_alive()
-        for name, value in request.headers:
-            if name == b"expect" and value.lower() == b"100-continue":
-                request.wants_continue = True
+        request.wants_continue = _wants_continue(request.headers)
         request.head_complete = True
         self._unfinished_bytes = 0
 
@@ -135,6 +172,13 @@ class RequestParser:
         """The framing says that the request is complete."""
         self._current.complete = True
         self._current.wants_continue = False
+
+
+def _wants_continue(headers: list[tuple[bytes, bytes]]) -> bool:
+    for name, value in headers:
+        if name == b"expect" and value.lower() == b"100-continue":
+            return True
+    return False
 
 
 def origin_form(target: bytes) -> bytes:

@@ -118,6 +118,8 @@ class ASGIExchange:
                 continue
             if name == b"content-length":
                 length_known = True
+                if status == HTTPStatus.NO_CONTENT:
+                    continue  # RFC 9110, 8.6
             elif name == b"date":
                 dated = True
             lines.append(b"%b: %b\r\n" % (name, value))
@@ -138,7 +140,7 @@ class ASGIExchange:
             lines.append(b"transfer-encoding: chunked\r\n")
 
     def _say_whether_it_stays(self, lines: list[bytes]) -> None:
-        if not self.keep_alive or self._connection.terminated:
+        if not self.keep_alive or self._connection.terminated or self._request.wants_continue:
             self.keep_alive = False
             lines.append(b"connection: close\r\n")
         elif self._request.http_10:

@@ -51,11 +51,15 @@ class Admission:
                 f"This key already has {mine} requests under way, its limit ({mine}/{key_limit}).",
                 retry_after=_RETRY_AFTER_S,
             )
+        self._by_key[key] = mine + 1  # before any wait: who waits will run
         try:
             self._free.acquire_nowait()
         except trio.WouldBlock:
-            await self._wait(clock)
-        self._by_key[key] = self._by_key.get(key, 0) + 1
+            try:
+                await self._wait(clock)
+            except BaseException:
+                self._leave(key)
+                raise
         self._count.opened += 1
 
     async def _wait(self, clock: PhaseClock) -> None:
@@ -72,6 +76,9 @@ class Admission:
         """Give a slot back. Synchronous: it cannot be prevented."""
         self._free.release()
         self._count.closed += 1
+        self._leave(key)
+
+    def _leave(self, key: str) -> None:
         left = self._by_key[key] - 1
         if left:
             self._by_key[key] = left

@@ -6,22 +6,14 @@ an old key when the two files change one after the other. A pair that does not f
 
 from __future__ import annotations
 
-import os
 import ssl
 from pathlib import Path
 
-import attrs
 from hypercorn.config import Config
 
 from relay_trio.relay.services import Log
 
-_Stamp = tuple[int, int, int]
-
-
-@attrs.frozen
-class _Loaded:
-    context: ssl.SSLContext
-    stamps: tuple[_Stamp, ...]
+_Stamp = tuple[int, int, int] | None
 
 
 class ClientTls:
@@ -30,37 +22,45 @@ class ClientTls:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._config: Config | None = None
-        self._loaded: _Loaded | None = None
+        self._context: ssl.SSLContext | None = None
+        self._stamps: tuple[_Stamp, ...] = ()
+        """Of the files when they were last tried."""
 
     def __call__(self, config: Config) -> ssl.SSLContext:
         """Return the context of hypercorn's configuration, with http/1.1 as the only protocol to be agreed on."""
-        if self._loaded is None:
+        if self._context is None:
             self._config = config
-            self._loaded = _load(config)
-        return self._loaded.context
+            self._stamps = _stamps(config)
+            self._context = _load(config)
+        return self._context
 
     def look(self) -> None:
         """Load the certificate anew if its files have changed. Called by the service task that watches files."""
-        if self._config is None or self._loaded is None:
+        if self._config is None or self._stamps == (stamps := _stamps(self._config)):
             return
+        self._stamps = stamps
         try:
-            if _stamps(self._config) == self._loaded.stamps:
-                return
-            self._loaded = _load(self._config)
+            self._context = _load(self._config)
         except (OSError, ValueError) as error:
             self._log.warning("certificate_rejected", why=str(error))
         else:
             self._log.info("certificate_loaded", certificate=str(self._config.certfile))
 
 
-def _load(config: Config) -> _Loaded:
-    stamps = _stamps(config)
+def _load(config: Config) -> ssl.SSLContext:
     context = config.create_ssl_context()
     assert context is not None, "a TLS stream comes from a TLS listener"
     context.set_alpn_protocols(["http/1.1"])
-    return _Loaded(context, stamps)
+    return context
 
 
 def _stamps(config: Config) -> tuple[_Stamp, ...]:
-    files = [Path(name) for name in (config.certfile, config.keyfile) if name is not None]
-    return tuple((stat.st_mtime_ns, stat.st_ino, stat.st_size) for stat in map(os.stat, files))
+    return tuple(_stamp(Path(name)) for name in (config.certfile, config.keyfile) if name is not None)
+
+
+def _stamp(path: Path) -> _Stamp:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_ino, stat.st_size

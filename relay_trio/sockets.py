@@ -19,6 +19,7 @@ import ssl
 import struct
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import attrs
@@ -258,6 +259,13 @@ class TlsHubSocket(HubSocket):
         except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
             self.writable = False
         return sent
+
+    def shutdown_write(self) -> None:
+        """Send close_notify and FIN: only so does the peer know that it has everything (RFC 9112, 9.8)."""
+        if self.fd >= 0:
+            with suppress(OSError, ValueError):  # it says that the peer's own has not come: nobody waits for that
+                self._raw.unwrap()
+        super().shutdown_write()
 
     def receive_now(self, max_bytes: int = RECEIVE_BYTES) -> bytes | None:
         """Return what has arrived; None if there is nothing yet, b"" at the end. Raises OSError."""

@@ -59,6 +59,8 @@ class Failure:
     code: str | None = None
     param: str | None = None
     retry_after: float | None = None
+    ours: bool = False
+    """The message is a sentence of ours, the provider gave no words: it may stand in a log, theirs may hold the prompt."""
     raw: bytes | None = attrs.field(default=None, repr=False)
 
 

@@ -25,6 +25,7 @@ enters them. The cause goes to the log, by `raise ... from`.
 from __future__ import annotations
 
 import enum
+import re
 
 from adaptors.failure import Failure, FailureKind
 from adaptors.values import Headers
@@ -219,6 +220,20 @@ class UpstreamAnswered(RelayError):
         self.headers = headers
         self.upstream_status = failure.status
         self.blames_upstream = failure.kind in _FAULTS_OF_UPSTREAM
+
+    @property
+    def word(self) -> str:
+        """The failure in one word, for logs: the provider's code, if it is no more than a word, else the kind."""
+        code = self.failure.code
+        return code if code is not None and _WORD.fullmatch(code) else self.failure.kind.value
+
+    @property
+    def sentence(self) -> str:
+        """The failure in a sentence of ours, for logs: a provider's own words may repeat the prompt."""
+        return self.message if self.failure.ours else f"The provider answered with an error ({self.word})."
+
+
+_WORD = re.compile(r"[A-Za-z0-9_.]{1,64}")
 
 
 class ScopeCancelled(RelayError):

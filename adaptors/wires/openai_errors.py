@@ -103,7 +103,7 @@ def read_failure(status: int, headers: Headers, body: bytes, state: BodyState) -
     retry_after = _retry_after(headers)
     if words is None:
         message = f"The provider answered {status} {_what_came(headers, body, state)}."
-        return Failure(_kind(status, _Words(message)), _status(status), message, retry_after=retry_after)
+        return Failure(_kind(status, _Words(message)), _status(status), message, retry_after=retry_after, ours=True)
     return _failure(status, words, raw=_raw_error(body), retry_after=retry_after)
 
 
@@ -125,7 +125,8 @@ def _is_error(document: dict[str, Json]) -> bool:
 
 def broken_answer(message: str) -> Failure:
     """Return the failure of an answer that is itself at fault; the message is a whole sentence of ours."""
-    return Failure(FailureKind.BROKEN_ANSWER, 502, message, type="api_error", code="upstream_answer_broken")
+    code = "upstream_answer_broken"
+    return Failure(FailureKind.BROKEN_ANSWER, 502, message, type="api_error", code=code, ours=True)
 
 
 def _failure(status: int, words: _Words, *, raw: bytes | None, retry_after: float | None = None) -> Failure:

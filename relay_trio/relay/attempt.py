@@ -31,6 +31,8 @@ ERROR_BODY_MAX_BYTES = 64 * 1024
 ERROR_BODY_S = 5.0
 """An error body that was not here by then is not waited for: the status is known, and says enough."""
 
+_FIRST_REDIRECT = 300
+_NOT_MODIFIED = 304
 _FIRST_ERROR_STATUS = 400
 _BODILESS = frozenset({204, 304})
 
@@ -89,6 +91,8 @@ class Attempt:
         if wire_of(call.endpoint, stream=call.stream) is None:
             await self._pass_body(response)
             return
+        if response.status >= _FIRST_REDIRECT and response.status != _NOT_MODIFIED:
+            raise AnswerBroken(f"The provider redirected ({response.status}), which is not followed.", phase="headers")
         response = _readable(response)
         settings = self.services.catalog.current.settings
         answer = adaptor.answer(call, self.candidate.key.account, model, settings.max_event_bytes)

@@ -90,7 +90,7 @@ class Pipeline:
         if failure.setting is not None:
             record.setting, record.phase = failure.setting, failure.phase
         if isinstance(failure, UpstreamAnswered):
-            record.ended_with = failure.failure.code or failure.failure.kind.value
+            record.ended_with = failure.word
         if failure.outcome is Ended.INTERNAL_ERROR:
             self.services.log.error(
                 "request_crashed", request_id=exchange.scope.id, exc_info=exchange.scope.crash or error

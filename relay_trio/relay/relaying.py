@@ -201,7 +201,7 @@ class Relaying:
             key_number=candidate.key.number,
             phase=failure.phase or exchange.scope.clock.current,
             upstream_status=upstream_status,
-            why=failure.message,
+            why=failure.sentence if isinstance(failure, UpstreamAnswered) else failure.message,
             cause=None if failure.__cause__ is None else repr(failure.__cause__),
             next=f"none: {step.value}" if isinstance(step, GiveUp) else f"channel {step[0].channel.name}",
         )

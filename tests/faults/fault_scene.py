@@ -19,6 +19,7 @@ from relay_trio.testing.fake_client import connect, parse_event
 from relay_trio.testing.fake_upstream import FakeUpstream, open_fake_upstream
 from relay_trio.testing.http_text import BodyEnd, Headers
 from relay_trio.testing.relay import CLIENT_KEY, RelayUnderTest, open_relay_under_test, settings_for
+from relay_trio.upstream.pool import Pool
 
 PROMPT = "prompt-canary-6b1f"
 UPSTREAM_KEY = "sk-upstream-canary-0123456789abcdef"
@@ -110,21 +111,32 @@ class Scene:
         (upstream,) = self.upstreams
         return upstream
 
+    @property
+    def pool(self) -> Pool:
+        """The relay's idle connections to providers."""
+        senders: Any = self.relay.running.services.sender
+        pool: Pool = senders._built_in["native"].pool
+        return pool
+
     async def ask(
         self, *, stream: bool = False, path: str = CHAT, headers: Mapping[str, str] | None = None, **fields: Any
     ) -> Got:
-        """Ask on a connection of its own and read the answer to its end. Raises PeerGone if there is no answer."""
+        """Ask on a connection of its own, read the answer to its end, and wait until the relay has closed everything.
+
+        Raises PeerGone if there is no answer, trio.TooSlowError if something stays open.
+        """
         value = {"model": "m", "stream": stream, "messages": [{"role": "user", "content": PROMPT}], **fields}
         return await self.post(path, json.dumps(value).encode(), headers or {})
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Got:
-        """Send a body."""
+        """Ask with this body."""
         fields = {"authorization": f"Bearer {CLIENT_KEY}", "content-type": "application/json", **headers}
         async with connect(self.relay.url, tls=self.tls) as client:
             start = trio.current_time()
             await client.request("POST", path, fields.items(), body)
             response = await client.read_response()
             after_s = trio.current_time() - start
+        await self.wait_all_closed()
         return Got(response.status, response.head.headers, response.body.end, bytes(response.body.data), after_s)
 
     async def wait_all_closed(self) -> None:
@@ -196,10 +208,9 @@ def _toml(relay: str, channels: Sequence[str], upstreams: Sequence[FakeUpstream]
     parts = [f"[relay]\nmax_event_bytes = {MAX_EVENT_BYTES}\n{relay}\n[relay.limits]\n{limits}"]
     for number, (channel, upstream) in enumerate(zip(channels, upstreams, strict=True), start=1):
         keys = "" if "api_keys" in channel else f'api_keys = ["{UPSTREAM_KEY}"]\n'
-        parts.append(
-            f'[[channels]]\nname = "channel-{number}"\nadaptor = "openai"\nbase_url = "{upstream.base_url()}"\n'
-            f"priority = {100 - number}\n{keys}{channel}\n"
-        )
+        address = "" if "base_url" in channel else f'base_url = "{upstream.base_url()}"\n'
+        head = f'[[channels]]\nname = "channel-{number}"\nadaptor = "openai"\npriority = {100 - number}\n'
+        parts.append(f"{head}{address}{keys}{channel}\n")
     return "\n".join(parts)
 
 

@@ -17,7 +17,7 @@ from fault_scene import TOTAL_S, Scene, open_scene
 
 from relay_trio.testing.conversation import Fault
 from relay_trio.testing.fake_client import connect
-from relay_trio.testing.oracle import Snapshot, descriptors, difference, tasks_and_nurseries
+from relay_trio.testing.oracle import Snapshot, descriptors, tasks_and_nurseries, wait_settled
 from relay_trio.testing.shapes import chat
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nothing_left_open")]
@@ -72,7 +72,7 @@ async def test_errors_whose_body_cannot_be_read_leave_nothing(tmp_path: Path, bo
         await wave(scene, statuses)  # what is made once for good is there before the first look
         before = Snapshot.take()
         leftovers = [await wave(scene, statuses) for _ in range(WAVES)]
-        leftovers.append(difference(before, Snapshot.take()))
+        leftovers.append(await wait_settled(before))
         lines = scene.relay.finished()
 
     asked = AT_ONCE * (WAVES + 1)

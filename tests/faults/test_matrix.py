@@ -58,7 +58,6 @@ async def meet(
         for stream, status in itertools.product((True, False), statuses):
             scene.set_behaviour(behaviour(name, status))
             got = await scene.ask(stream=stream)
-            await scene.wait_all_closed()
             truth = truth_of(name, status, stream=stream, tls=tls, httpx=httpx)
             found = faults_of_answer(got, truth) + faults_of_lines(scene.new_lines(), got, truth)
             faults += [f"status={status} {'stream' if stream else 'unary'}: {fault}" for fault in found]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import trio
 from relay_trio.testing.certificates import ca_file, server_context, server_files
 from relay_trio.testing.fake_client import FakeClient, Response, connect
 from relay_trio.testing.fake_upstream import FakeUpstream, open_fake_upstream
+from relay_trio.testing.link import PeerGone
 from relay_trio.testing.relay import CLIENT_KEY, RelayUnderTest, open_relay_under_test, settings_for
 from relay_trio.testing.script import Behaviour, Script
 from relay_trio.testing.shapes import chat, post
@@ -30,7 +31,7 @@ UNARY = chat(key=CLIENT_KEY, stream=False)
 PATIENCE_S = 10_000
 """Of the virtual clock: longer than any request may live in these tests."""
 
-FILES = "/v1/files"
+UPLOADS = "/v1/uploads/upload_1/parts"
 """A path whose body streams up unread."""
 
 
@@ -69,10 +70,12 @@ class Stand:
         assert {line["left_open"] for line in self.relay.finished() if "left_open" in line} <= {0}
 
     async def ask(self, request: bytes) -> Response:
-        """Ask on a connection of its own and return the whole answer."""
-        async with connect(self.address) as client:
-            await client.send(request)
-            return await client.read_response()
+        """Ask on a connection of its own and return the whole answer, which may come before all was sent."""
+        async with connect(self.address) as client, trio.open_nursery() as nursery:
+            nursery.start_soon(send_what_is_taken, client, request)
+            response = await client.read_response()
+            nursery.cancel_scope.cancel(reason="it was answered")
+        return response
 
 
 @asynccontextmanager
@@ -155,6 +158,12 @@ async def open_with(
         yield relay
 
 
+async def send_what_is_taken(client: FakeClient, data: bytes) -> None:
+    """Send until all is sent or the relay has closed its side."""
+    with suppress(PeerGone):
+        await client.send(data)
+
+
 def error_of(response: Response) -> dict[str, Any]:
     """Return the error that a JSON answer tells, in OpenAI's shape."""
     error: dict[str, Any] = response.json()["error"]
@@ -179,4 +188,4 @@ async def read_failed_stream(client: FakeClient) -> tuple[list[str], dict[str, A
 def upload(size: int, *, key: str = CLIENT_KEY) -> bytes:
     """Return the bytes of a request whose body streams up: so many bytes of a file."""
     body = b"x" * size
-    return post(FILES, body, key=key).replace(b"application/json", b"application/octet-stream")
+    return post(UPLOADS, body, key=key).replace(b"application/json", b"application/octet-stream")

@@ -25,6 +25,7 @@ from stand import (
     open_stand,
     open_with,
     read_failed_stream,
+    send_what_is_taken,
     upload,
 )
 
@@ -811,11 +812,6 @@ async def half_a_body(stand: Stand) -> Response:
 async def send_slowly(client: FakeClient, data: bytes) -> None:
     """Send a byte a second for as long as they are taken."""
     await client.send_slowly(data, 1.0)
-
-
-async def send_what_is_taken(client: FakeClient, data: bytes) -> None:
-    """Send as far as it is taken."""
-    await client.send(data)
 
 
 def deaf_channel(host: str, port: int, limits: str = "") -> str:

@@ -19,13 +19,13 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 def test_memory_is_that_of_this_process() -> None:
     """Private memory is part of the resident memory, and a page that is written to counts."""
     before = process.memory()
-    ballast = bytearray(os.urandom(1)) * (32 * process.MIB)
+    ballast = bytearray(os.urandom(1)) * (64 * process.MIB)  # above glibc's largest mmap threshold: new pages
     after = process.memory()
     assert before.alloc_mb is not None
     assert after.alloc_mb is not None
     assert after.rss_mb is not None
     assert after.sys_mb is not None
-    assert after.alloc_mb - before.alloc_mb > 24
+    assert after.alloc_mb - before.alloc_mb > 48
     assert after.alloc_mb < after.rss_mb
     assert after.sys_mb >= 32
     assert len(ballast) == 32 * process.MIB

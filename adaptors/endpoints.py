@@ -8,11 +8,11 @@ which then names the nearest path.
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
+from adaptors.paths import PathTable, tidied
+from adaptors.paths import nearest as nearest_of
 from adaptors.values import BodyKind, Endpoint
 
 _NONE, _JSON, _FORM, _UPLOAD, _BY_TYPE = (
@@ -126,10 +126,10 @@ _FAMILIES: Final[Mapping[str, str | None]] = {
     "webhook_event_types": None,
 }
 
-_MAX_PATH_BYTES: Final = 8192
-"""A longer path is nobody's; the head's own limit allows 32 KiB."""
-_MAX_NEAREST_BYTES: Final = 200
-"""A longer path is no misspelling of one of ours; comparing costs its length times theirs."""
+OPENAI_PATHS: Final = PathTable(ENDPOINTS, _FAMILIES)
+
+match = OPENAI_PATHS.match
+allowed_methods = OPENAI_PATHS.allowed_methods
 
 
 def normalise(path: bytes) -> bytes:
@@ -139,30 +139,10 @@ def normalise(path: bytes) -> bytes:
     return path or b"/"
 
 
-def match(method: bytes, path: bytes) -> Endpoint | None:
-    """Return the endpoint that this method on this path (below the version prefix) means, or None."""
-    found = _PLAIN.get((method, path))
-    if found is not None or len(path) > _MAX_PATH_BYTES:
-        return found
-    verb = method.decode("latin-1")
-    return next((endpoint for endpoint in _fitting(_tidied(path)) if verb in endpoint.methods), None)
-
-
-def allowed_methods(path: bytes) -> tuple[str, ...]:
-    """Return the methods that the path takes, for a 405 and its `Allow`; none at all for an unknown path."""
-    if len(path) > _MAX_PATH_BYTES:
-        return ()
-    return tuple(sorted({method for endpoint in _fitting(_tidied(path)) for method in endpoint.methods}))
-
-
 def nearest(path: bytes) -> str | None:
-    """Return the path, with its version prefix, that was probably meant by an unknown one."""
-    wanted = _tidied(normalise(path)).decode("latin-1")
-    if len(wanted) > _MAX_NEAREST_BYTES:
-        return None
-    begun = [template for template in _NAMEABLE if template.startswith(wanted.rstrip("/") + "/") and wanted != "/"]
-    found = begun or difflib.get_close_matches(wanted, _NAMEABLE, n=1, cutoff=0.6)
-    return "/v1" + found[0] if found else None
+    """Return the path of OpenAI's API, with its version prefix, that was probably meant by an unknown one."""
+    found = nearest_of(normalise(path), OPENAI_PATHS.nameable)
+    return "/v1" + found if found else None
 
 
 def body_kind(endpoint: Endpoint, content_type: bytes) -> BodyKind:
@@ -185,78 +165,16 @@ def wire_of(endpoint: Endpoint, *, stream: bool) -> str | None:
 
     The streamed forms of images, transcriptions and speech are read by no wire.
     """
-    return None if stream and endpoint.wire == "openai_json" else endpoint.wire
+    return None if stream and endpoint.wire in _UNARY_WIRES else endpoint.wire
+
+
+_UNARY_WIRES: Final = frozenset({"openai_json", "anthropic_json", "gemini_json"})
 
 
 def stored_id(endpoint: Endpoint, path: bytes) -> str | None:
     """Return the id of the stored object that the path (below the version prefix) addresses."""
-    segments = _tidied(path).decode("latin-1").split("/")
+    segments = tidied(path).decode("latin-1").split("/")
     places = [at for at, part in enumerate(endpoint.template.split("/")) if part in {"{id}", "{id+}"}]
     if endpoint.stored is None or not places or places[0] >= len(segments):
         return None
     return segments[places[0]]
-
-
-# How a template becomes a test for paths.
-
-
-def _tidied(path: bytes) -> bytes:
-    """Return the path without doubled or trailing slashes, which a base URL joined by hand leaves behind."""
-    return re.sub(rb"/{2,}", b"/", path).rstrip(b"/") or b"/"
-
-
-def _pattern(template: str) -> re.Pattern[bytes]:
-    text = re.escape(template).replace(r"\{id\}", "[^/]+").replace(r"\{id\+\}", ".+").replace(r"/\*\*", "(?:/.*)?")
-    return re.compile(text.encode(), re.DOTALL)
-
-
-def _family(root: str, stored: str | None) -> tuple[Endpoint, ...]:
-    template = f"/{root}/{{id}}/**" if stored else f"/{root}/**"
-    name = f"{root.replace('/', '.')}.*"
-    return (
-        Endpoint(name, ("GET", "DELETE"), template, BodyKind.NONE, stored=stored),
-        Endpoint(name, ("POST", "PUT", "PATCH"), template, BodyKind.BY_TYPE, stored=stored),
-    )
-
-
-def _families() -> tuple[Endpoint, ...]:
-    """Return the endpoints of all families, those of stored objects first: they say more of a path."""
-    rows = tuple(endpoint for root, stored in _FAMILIES.items() if stored for endpoint in _family(root, stored))
-    return rows + tuple(endpoint for root in _FAMILIES for endpoint in _family(root, None))
-
-
-_Rows = tuple[tuple[re.Pattern[bytes], Endpoint], ...]
-
-
-def _rows(endpoints: Iterable[Endpoint]) -> Mapping[bytes, _Rows]:
-    """Return the endpoints with their tests, by their first segment."""
-    rows: dict[bytes, _Rows] = {}
-    for endpoint in endpoints:
-        root = endpoint.template.split("/")[1].encode()
-        rows[root] = (*rows.get(root, ()), (_pattern(endpoint.template), endpoint))
-    return rows
-
-
-_NAMEABLE: Final = tuple(dict.fromkeys(row.template for row in ENDPOINTS if "{" not in row.template))
-_PLAIN: Final[Mapping[tuple[bytes, bytes], Endpoint]] = {
-    (method.encode(), endpoint.template.encode()): endpoint
-    for endpoint in ENDPOINTS
-    if endpoint.template in _NAMEABLE
-    for method in endpoint.methods
-}
-_BY_NAME: Final = _rows(endpoint for endpoint in ENDPOINTS if endpoint.template in _NAMEABLE)
-_BY_ID: Final = _rows((*(endpoint for endpoint in ENDPOINTS if endpoint.template not in _NAMEABLE), *_families()))
-
-
-def _fitting(path: bytes) -> tuple[Endpoint, ...]:
-    """Return the endpoints whose template fits the path.
-
-    A path that the table names takes what the table says, and a 405 tells of anything else. Below an id, or a family,
-    any method goes through: what is new there is for the provider to judge.
-    """
-    root = path.split(b"/", 2)[1] if path.count(b"/") else b""
-    for rows in (_BY_NAME, _BY_ID):
-        fitting = tuple(endpoint for pattern, endpoint in rows.get(root, ()) if pattern.fullmatch(path))
-        if fitting:
-            return fitting
-    return ()

@@ -61,6 +61,8 @@ class Failure:
     retry_after: float | None = None
     ours: bool = False
     """The message is a sentence of ours, the provider gave no words: it may stand in a log, theirs may hold the prompt."""
+    format: str = "openai"
+    """Whose form `raw` and whose words `type` and `code` are: `openai`, `anthropic`, `gemini`."""
     raw: bytes | None = attrs.field(default=None, repr=False)
 
 

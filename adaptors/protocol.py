@@ -137,6 +137,8 @@ class Dialect(Protocol):
     """How the clients of one format are told what is not content. Stateless."""
 
     name: str
+    error_format: str
+    """Whose provider errors its clients may be told unchanged: `openai`, `anthropic`, `gemini` (`Failure.format`)."""
     error_content_type: bytes
 
     def error_body(self, report: ErrorReport) -> bytes:

@@ -11,12 +11,14 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Final
 
+from adaptors.anthropic import Anthropic
 from adaptors.compatible import COMPATIBLE
 from adaptors.protocol import Adaptor
 
 ENTRY_POINT_GROUP: Final = "relay_trio.adaptors"
 
-BUILT_IN: Final[Mapping[str, Adaptor]] = MappingProxyType({adaptor.name: adaptor for adaptor in COMPATIBLE})
+_OURS: Final[tuple[Adaptor, ...]] = (*COMPATIBLE, Anthropic())
+BUILT_IN: Final[Mapping[str, Adaptor]] = MappingProxyType({adaptor.name: adaptor for adaptor in _OURS})
 
 
 class UnknownAdaptor(LookupError):

@@ -20,7 +20,7 @@ import attrs
 import trio
 
 import relay_trio
-from adaptors.dialects.openai import DIALECTS
+from adaptors.dialects.table import DIALECTS
 from adaptors.protocol import Adaptor
 from relay_trio.channels.catalog import Catalog, CatalogHolder, catalog_from
 from relay_trio.channels.health import Health

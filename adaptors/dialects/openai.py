@@ -49,6 +49,7 @@ class OpenAIChatDialect:
     """Clients of `/chat/completions`, and of every other path of the OpenAI API but `/responses`."""
 
     name = "openai_chat"
+    error_format = "openai"
     error_content_type = b"application/json"
 
     def error_body(self, report: ErrorReport) -> bytes:

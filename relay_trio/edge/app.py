@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import attrs
 import trio
 
-from adaptors.values import Endpoint, Header
+from adaptors.values import Header
 from relay_trio.edge import dialect as dialects
 from relay_trio.edge.connection import ConnectionServices
+from relay_trio.edge.dialect import Place
 from relay_trio.edge.handlers.models import ModelList
 from relay_trio.edge.handlers.own import Own
 from relay_trio.edge.routes import OwnPath, own_path
@@ -122,9 +123,8 @@ class App:
             work = _own_work(running, own, object_id, request)
             await running.pipeline.run(request, dialects.DEFAULT, work, name="monitoring", quiet=True)
             return
-        endpoint, path = dialects.endpoint_of(request.method, request.raw_path)
-        dialect = dialects.dialect_at(endpoint)
-        await running.pipeline.run(request, dialect, _api_work(running, endpoint, path, request), name="request")
+        place = dialects.place_of(request.method, request.raw_path, request.fields)
+        await running.pipeline.run(request, place.dialect, _api_work(running, place, request), name="request")
 
 
 Work = Callable[[Exchange], Awaitable[None]]
@@ -137,15 +137,15 @@ def _own_work(running: Running, own: OwnPath, object_id: str, request: ClientReq
     return lambda exchange: answer(exchange, object_id)
 
 
-def _api_work(running: Running, endpoint: Endpoint | None, path: bytes, request: ClientRequest) -> Work:
-    if endpoint is not None:
-        if endpoint.name in _MODEL_ENDPOINTS and request.method == "GET":
-            return lambda exchange: running.models.answer(exchange, path)
-        return Relaying(running.services, endpoint, path)
+def _api_work(running: Running, place: Place, request: ClientRequest) -> Work:
+    if place.endpoint is not None:
+        if place.endpoint.name in _MODEL_ENDPOINTS and request.method == "GET":
+            return lambda exchange: running.models.answer(exchange, place.path)
+        return Relaying(running.services, place.endpoint, place.path)
     allowed = running.services.catalog.current.settings.cors_origins
     if request.method == "OPTIONS" and allowed:
         return lambda exchange: _preflight(exchange, allowed)
-    methods = dialects.methods_at(path)
+    methods = place.methods()
     if methods:
         return _refuse(_wrong_method(request, methods))
     nearest = dialects.nearest_path(request.raw_path)

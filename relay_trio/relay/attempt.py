@@ -83,9 +83,7 @@ class Attempt:
     async def _answer(self, response: Response, model: str | None) -> None:
         call, adaptor = self.call, self.candidate.channel.adaptor
         record = self.exchange.record
-        upstream_id = header_fields.value(response.headers, b"x-request-id")
-        if upstream_id is not None:
-            record.upstream_request_id = upstream_id.decode("latin-1")[:128]
+        record.upstream_request_id = header_fields.upstream_request_id(response.headers)
         if response.status >= _FIRST_ERROR_STATUS:
             raise await read_failure(response, adaptor, self.exchange.scope.clock)
         if wire_of(call.endpoint, stream=call.stream) is None:

@@ -299,7 +299,7 @@ class Exchange:
         """
         if self.finished:
             return
-        told = tell(error, self.scope.id, self._clean)
+        told = tell(error, self.scope.id, self._clean, self.dialect.error_format)
         if self._keepalive_done is not None:
             await self._keepalive_done.wait()
         if not self.head_sent:

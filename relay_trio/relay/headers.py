@@ -67,6 +67,12 @@ def value(headers: Iterable[Header], name: bytes) -> bytes | None:
     return None
 
 
+def upstream_request_id(headers: Headers | list[Header]) -> str | None:
+    """Return the provider's own id of a request: `request-id` at Anthropic, `x-request-id` elsewhere."""
+    found = value(headers, b"x-request-id") or value(headers, b"request-id")
+    return None if found is None else found.decode("latin-1")[:_MAX_ID_BYTES]
+
+
 def sane_request_id(given: bytes | None) -> str | None:
     """Return the client's request id if it can stand in a log line and in a header."""
     if given and len(given) <= _MAX_ID_BYTES and _SANE_ID.issuperset(given):

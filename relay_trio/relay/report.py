@@ -96,10 +96,13 @@ class Told:
     headers: list[Header]
 
 
-def tell(error: RelayError, request_id: str, clean: Callable[[str], str]) -> Told:
-    """Return what the client is told of an error. `clean` takes our keys out of a provider's words."""
+def tell(error: RelayError, request_id: str, clean: Callable[[str], str], error_format: str) -> Told:
+    """Return what a client whose errors have this format is told.
+
+    `clean` takes our keys out of a provider's words.
+    """
     if isinstance(error, UpstreamAnswered):
-        return _tell_upstream(error, request_id, clean)
+        return _tell_upstream(error, request_id, clean, error_format)
     headers: list[Header] = []
     retry_after = error.retry_after
     if retry_after is not None:
@@ -126,10 +129,12 @@ def tell(error: RelayError, request_id: str, clean: Callable[[str], str]) -> Tol
     return Told(report, headers)
 
 
-def _tell_upstream(error: UpstreamAnswered, request_id: str, clean: Callable[[str], str]) -> Told:
+def _tell_upstream(error: UpstreamAnswered, request_id: str, clean: Callable[[str], str], error_format: str) -> Told:
     failure = error.failure
     if failure.kind is FailureKind.UNAUTHORIZED:
         failure = _OUR_KEY_REFUSED
+    elif failure.format != error_format:
+        failure = _in_general_words(failure)
     report = ErrorReport(
         status=failure.status,
         kind=failure.type or _TYPES[failure.kind],
@@ -144,6 +149,22 @@ def _tell_upstream(error: UpstreamAnswered, request_id: str, clean: Callable[[st
     if failure.retry_after is not None and value(headers, b"retry-after") is None:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(failure.retry_after))))  # it stood in the body
     return Told(report, headers)
+
+
+_SITE_IS_OVERLOADED = 529
+"""Anthropic's own status; a client of another format is told the standard one, and the original as the code."""
+
+
+def _in_general_words(failure: Failure) -> Failure:
+    """Return the failure for a client of another format: without the provider's own object and type."""
+    overloaded = failure.status == _SITE_IS_OVERLOADED
+    return attrs.evolve(
+        failure,
+        status=503 if overloaded else failure.status,
+        type=_TYPES[failure.kind],
+        code=failure.code or failure.type or ("529" if overloaded else None),
+        raw=None,
+    )
 
 
 _OUR_KEY_REFUSED = Failure(

@@ -1,0 +1,109 @@
+"""Anthropic: its address, its key, the version of its API, and its own wire.
+
+A request of an Anthropic client goes up as it came, with our key. The client's `anthropic-version` and `anthropic-beta`
+pass unchanged: which fields a version takes is between the two of them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from adaptors.anthropic_paths import DIALECT, JSON, MESSAGES
+from adaptors.bodies import rename_model
+from adaptors.endpoints import wire_of
+from adaptors.failure import AnswerFailed, BodyState, Failure
+from adaptors.jsonbytes import NotJSON, decoded
+from adaptors.protocol import Answer
+from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequest
+from adaptors.wires.anthropic_errors import read_anthropic_failure
+from adaptors.wires.anthropic_messages import CountedAnswer, MessagesAnswer
+from adaptors.wires.openai_errors import broken_answer
+from adaptors.wires.openai_json import PassedOn
+
+VERSION: Final[Header] = (b"anthropic-version", b"2023-06-01")
+"""For clients that name none. Newer versions refuse more: temperature, for one (2026-10-21)."""
+_IDENTITY: Final[Header] = (b"accept-encoding", b"identity")
+
+
+@attrs.frozen
+class Anthropic:
+    """A provider of the Anthropic API. `default_base_url` is without the version, as in its SDK."""
+
+    name: str = "anthropic"
+    default_base_url: str = "https://api.anthropic.com"
+    # anthropic-python, src/anthropic/_client.py
+    key_variable: str = "ANTHROPIC_API_KEY"
+    base_url_variable: str = "ANTHROPIC_BASE_URL"
+    dialects: tuple[str, ...] = (DIALECT,)
+
+    # What goes up.
+
+    def request(self, call: Call, account: ProviderAccount, upstream_model: str | None) -> UpstreamRequest:
+        """Return the request as it came, addressed to the provider. Raises BadBody: a model that cannot be renamed."""
+        query = "?" + call.query.decode("latin-1") if call.query else ""
+        return UpstreamRequest(
+            method=call.method,
+            url=address(account) + call.path.decode("latin-1") + query,
+            headers=_headers(call, account),
+            body=_body(call, upstream_model),
+        )
+
+    def models_request(self, account: ProviderAccount) -> UpstreamRequest:
+        """Return the request that lists the provider's models, in one page of the largest size that the API allows."""
+        headers = (_IDENTITY, (b"accept", b"application/json"), VERSION, *_key(account))
+        return UpstreamRequest(b"GET", address(account) + "/models?limit=1000", headers, None)
+
+    # What comes back.
+
+    def answer(self, call: Call, account: ProviderAccount, upstream_model: str | None, max_event_bytes: int) -> Answer:  # noqa: ARG002 - the contract's
+        """Return a fresh reader for the 2xx answer of this call."""
+        wire = wire_of(call.endpoint, stream=call.stream)
+        if wire == MESSAGES:
+            model = call.model if upstream_model not in {None, call.model} else None
+            return MessagesAnswer(model=model, max_event_bytes=max_event_bytes)
+        return CountedAnswer(None) if wire == JSON else PassedOn()
+
+    def failure(self, status: int, headers: Headers, body: bytes, state: BodyState) -> Failure:
+        """Say what an error answer means. Never raises, whatever the body holds."""
+        return read_anthropic_failure(status, headers, body, state)
+
+    def models(self, body: bytes) -> tuple[str, ...]:
+        """Return the names of the models in a listing. Raises AnswerFailed."""
+        try:
+            listing = decoded(body)
+        except NotJSON as error:
+            raise AnswerFailed(broken_answer("The provider's list of models is not JSON.")) from error
+        models = listing.get("data") if isinstance(listing, dict) else None
+        if not isinstance(models, list):
+            raise AnswerFailed(broken_answer("The provider's list of models is no list."))
+        names = (model.get("id") for model in models if isinstance(model, dict))
+        return tuple(name for name in names if isinstance(name, str) and name)
+
+
+def address(account: ProviderAccount) -> str:
+    """Return the address with the version. A base URL that has it already is a slip that is easily made."""
+    return account.base_url.rstrip("/").removesuffix("/v1") + "/v1"
+
+
+def _key(account: ProviderAccount) -> Headers:
+    return ((b"x-api-key", account.key.encode()),) if account.key else ()
+
+
+def _headers(call: Call, account: ProviderAccount) -> Headers:
+    """Return the client's headers with our key; an answer that a wire reads is asked for without compression."""
+    ours = _key(account)
+    if call.endpoint.wire is not None:
+        ours = (_IDENTITY, *ours)
+    replaced = {name for name, _ in ours}
+    if call.body is not None:
+        replaced.add(b"content-length")  # the transport says the length of a body that is here: it may have changed
+    headers = tuple(header for header in call.headers if header[0] not in replaced) + ours
+    return headers if any(name == VERSION[0] for name, _ in headers) else (*headers, VERSION)
+
+
+def _body(call: Call, upstream_model: str | None) -> bytes | None:
+    if call.body is None or call.model is None or upstream_model in {None, call.model}:
+        return call.body
+    return rename_model(call.body, b"application/json", str(upstream_model))

@@ -1,0 +1,93 @@
+"""A relay before fake providers of every format, all on real sockets in the test's own trio run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import anthropic
+import attrs
+import openai
+import trio
+
+from relay_trio.testing.answers import Provider
+from relay_trio.testing.answers_anthropic import AnthropicProvider
+from relay_trio.testing.fake_upstream import FakeUpstream, open_fake_upstream
+from relay_trio.testing.relay import CLIENT_KEY, RelayUnderTest, open_relay_under_test, settings_for
+
+T = TypeVar("T")
+
+PROVIDER_KEY = "sk-the-providers-own-0123456789"
+
+# adaptor -> what its fake answers with, the version in its base URL, the pattern of its models
+PROVIDERS: Mapping[str, tuple[Callable[[], Provider], str, str]] = {
+    "openai": (Provider, "/v1", "gpt-*"),
+    "anthropic": (AnthropicProvider, "", "claude-*"),
+}
+
+
+@attrs.frozen(eq=False)
+class WireStand:
+    """A running relay and the providers behind it, by adaptor."""
+
+    relay: RelayUnderTest
+    upstreams: Mapping[str, FakeUpstream]
+
+    async def with_anthropic(self, work: Callable[[anthropic.Anthropic], T]) -> T:
+        """Run this with the official SDK as the client, in a thread."""
+        with anthropic.Anthropic(base_url=self.relay.url, api_key=CLIENT_KEY, max_retries=0) as sdk:
+            return await trio.to_thread.run_sync(work, sdk)
+
+    async def with_openai(self, work: Callable[[openai.OpenAI], T]) -> T:
+        """Run this with the official SDK as the client, in a thread."""
+        with openai.OpenAI(base_url=f"{self.relay.url}/v1", api_key=CLIENT_KEY, max_retries=0) as sdk:
+            return await trio.to_thread.run_sync(work, sdk)
+
+    def sent(self, adaptor: str) -> dict[str, object]:
+        """Return the body of the last request that a provider got."""
+        fields: dict[str, object] = self.upstreams[adaptor].requests[-1].asked().fields
+        return fields
+
+    async def rest(self) -> None:
+        """Hold the relay to its rest."""
+        await self.relay.wait_at_rest()
+        with trio.move_on_after(2):
+            while self.relay.live():  # noqa: ASYNC110 - counts wake nobody
+                await trio.sleep(0.05)
+        assert self.relay.live() == {}
+        assert self.relay.lines("request_crashed") == []
+
+
+@asynccontextmanager
+async def open_wire_stand(directory: Path, *adaptors: str, channel: str = "") -> AsyncIterator[WireStand]:
+    """Run a relay with one channel for each of these adaptors; `channel` goes into each of their tables."""
+    async with AsyncExitStack() as stack:
+        upstreams = {name: await stack.enter_async_context(_open_provider(name)) for name in adaptors}
+        toml = "".join(_channel(name, upstream, channel) for name, upstream in upstreams.items())
+        relay = await stack.enter_async_context(open_relay_under_test(settings_for(directory, toml)))
+        stand = WireStand(relay, upstreams)
+        yield stand
+        await stand.rest()
+
+
+@asynccontextmanager
+async def _open_provider(adaptor: str) -> AsyncIterator[FakeUpstream]:
+    async with open_fake_upstream() as upstream:
+        upstream.provider = PROVIDERS[adaptor][0]()
+        yield upstream
+
+
+def _channel(adaptor: str, upstream: FakeUpstream, more: str) -> str:
+    _, version, models = PROVIDERS[adaptor]
+    named = "" if "models" in more else f'models = ["{models}"]'
+    return f"""
+        [[channels]]
+        name = "{adaptor}"
+        adaptor = "{adaptor}"
+        base_url = "{upstream.url}{version}"
+        api_keys = ["{PROVIDER_KEY}"]
+        {named}
+        {more}
+    """

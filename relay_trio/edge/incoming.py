@@ -93,8 +93,7 @@ class RequestParser:
         except httptools.HttpParserUpgrade as offer:
             return self._decline(data[offer.args[0] :])
         except httptools.HttpParserError:
-            self.refusal = self.refusal or _BAD_HTTP
-            self._current.keep_alive = False
+            self._refuse_bad_http()
         else:
             if self._unfinished_bytes > MAX_HEAD_BYTES and not self._current.head_complete:
                 self.refusal = _HEAD_TOO_LARGE
@@ -116,9 +115,17 @@ class RequestParser:
             request.complete = False
             request.wants_continue = _wants_continue(request.headers)
             self._taking_over = True
-            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
+            try:
+                self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
+            except httptools.HttpParserError:
+                self._refuse_bad_http()
+                return b""
             self._taking_over = False
         return rest
+
+    def _refuse_bad_http(self) -> None:
+        self.refusal = self.refusal or _BAD_HTTP
+        self._current.keep_alive = False
 
     # What llhttp tells
 

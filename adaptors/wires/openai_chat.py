@@ -33,6 +33,8 @@ DONE: Final = b"data: [DONE]\n\n"
 _MAX_CHOICES: Final = 1024
 """How many choices are kept account of: OpenAI allows n up to 128, a legacy call one for each of its prompts."""
 
+_SEAM: Final = b"\n\n"
+
 _SILENT_IN_CHOICE: Final = frozenset(
     {"index", "delta", "finish_reason", "native_finish_reason", "content_filter_results", "content_filter_offsets"}
 )
@@ -184,11 +186,31 @@ class ChatAnswer:
         """Yield the whole events among these bytes. Raises AnswerFailed: an error event, garbage, one too large."""
         if self.complete:
             return  # what follows [DONE] is not part of the answer
-        block = whole_events(self._parser, data)
-        if self.content_seen and self._may_pass(block):
-            yield block if self._renaming is None else self._renaming.applied(block)
-        else:
-            yield from self._watched(block)
+        for part in self._parts(whole_events(self._parser, data)):
+            if self.content_seen and self._may_pass(part):
+                yield part if self._renaming is None else self._renaming.applied(part)
+            else:
+                yield from self._watched(part)
+            if self.complete:
+                return
+
+    def _parts(self, block: bytes) -> Iterator[bytes]:
+        """Yield the block in parts that are treated alike: openings one by one, then what may pass, then the end.
+
+        A provider that answers in a burst sends opening, content and end in one block, and most of it is content.
+        """
+        if b"\r" in block:
+            yield block
+            return
+        start = 0
+        while not self.content_seen and (end := block.find(_SEAM, start)) >= 0:
+            yield block[start : end + len(_SEAM)]
+            start = end + len(_SEAM)
+        end = _third_last(block) if block.endswith(DONE) else len(block)
+        if start < end:
+            yield block[start:end]
+        if max(start, end) < len(block):
+            yield block[max(start, end) :]
 
     def _may_pass(self, block: bytes) -> bool:
         """Whether nothing in the block matters to anybody but the client."""
@@ -270,6 +292,14 @@ class ChatAnswer:
 
     def _client_model(self) -> str | None:
         return None if self._renaming is None else str(decoded(self._renaming.client))
+
+
+def _third_last(block: bytes) -> int:
+    """Return where the last three events begin: the finish reason, the usage, `[DONE]`."""
+    end = len(block) - len(_SEAM)
+    for _ in range(3):
+        end = block.rfind(_SEAM, 0, max(end, 0))
+    return end + len(_SEAM) if end >= 0 else 0
 
 
 def _choices(chunk: dict[str, Json]) -> list[dict[str, Json]]:

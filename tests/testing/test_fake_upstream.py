@@ -199,13 +199,23 @@ async def test_counts_connections_and_says_who_ended_them() -> None:
         assert second.closed_at == first.closed_at + 5
 
 
-async def test_says_when_it_was_the_one_to_close() -> None:
-    """A connection that the fake closed is recorded so, although its peer closes a moment later."""
-    async with open_fake_upstream("close-announced") as upstream:
-        assert await status_of(upstream, chat()) == 200
+@pytest.mark.parametrize(
+    ("behaviour", "how"),
+    [
+        ("close-announced", EndedBy.CLOSED),
+        ("close-unannounced", EndedBy.CLOSED),
+        ("reset-unannounced;interval=0", EndedBy.RESET),
+    ],
+)
+async def test_says_when_it_was_the_one_to_end(behaviour: str, how: EndedBy) -> None:
+    """A connection that the fake ended is recorded so, although its peer closes a moment later."""
+    async with open_fake_upstream(behaviour) as upstream:
+        async with connect(upstream.url) as client:
+            await client.send(chat())
+            await client.wait_closed()
         await upstream.wait_no_connections()
 
-        assert upstream.connections.ended[0].ended_by is EndedBy.CLOSED
+        assert upstream.connections.ended[0].ended_by is how
         assert not upstream.connections.ended[0].peer_first
 
 

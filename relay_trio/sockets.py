@@ -95,8 +95,8 @@ class HubSocket:
     """
 
     __slots__ = (
-        "_hub", "_raw", "_reads", "fd", "hung_up", "on_hangup", "on_readable", "readable", "reader", "truncated",
-        "writable", "writer",
+        "_hub", "_raw", "_reads", "broken", "fd", "hung_up", "on_hangup", "on_readable", "readable", "reader",
+        "truncated", "writable", "writer",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, raw: socket.socket, on_hangup: _Callback | None) -> None:
@@ -108,6 +108,8 @@ class HubSocket:
         self.on_readable: _Callback | None = None
         """Is called when there may be something to read, also while nobody waits for it."""
         self.hung_up = False
+        self.broken: OSError | None = None
+        """What a hub has met when it looked: the system tells it once, and after that says that the stream has ended."""
         self.truncated = False
         """TLS only: the stream ended without close_notify, so an end that only the connection's end proves is none."""
         self.readable = False
@@ -217,6 +219,8 @@ class HubSocket:
         except BlockingIOError:
             self.readable = False
             return None
+        if not data and self.broken is not None:
+            raise self.broken
         if len(data) < max_bytes and not self.hung_up:
             self.readable = False
         return data
@@ -261,7 +265,10 @@ class TlsHubSocket(HubSocket):
         return sent
 
     def shutdown_write(self) -> None:
-        """Send close_notify and FIN: only so does the peer know that it has everything (RFC 9112, 9.8)."""
+        """Send close_notify and FIN: only so does the peer know that it has everything (RFC 9112, 9.8).
+
+        What the peer still sends is received as it is on the wire: fit to be thrown away.
+        """
         if self.fd >= 0:
             with suppress(OSError, ValueError):  # it says that the peer's own has not come: nobody waits for that
                 self._raw.unwrap()
@@ -271,7 +278,7 @@ class TlsHubSocket(HubSocket):
         """Return what has arrived; None if there is nothing yet, b"" at the end. Raises OSError."""
         try:
             return self._raw.recv(max_bytes)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
             self.readable = False
             return None
         except ssl.SSLZeroReturnError:
@@ -420,10 +427,10 @@ class PortableHub(_BaseHub):
         while True:
             await trio.sleep(_PORTABLE_POLL_S)
             for sock in list(self._sockets.values()):
-                if sock.on_readable is not None and _something_to_read(sock.raw):
+                if sock.on_readable is not None and _peek(sock) is not None:
                     sock.readable = True
                     sock.on_readable()
-                if not sock.hung_up and _peer_left(sock.raw):
+                if not sock.hung_up and _peer_left(sock):
                     sock.readable = True
                     sock.told_hangup()
 
@@ -446,7 +453,7 @@ class PortableHub(_BaseHub):
             raise trio.ClosedResourceError("closed by its owner")
         await trio.lowlevel.wait_readable(sock.raw)
         sock.readable = True
-        if _peer_left(sock.raw):
+        if _peer_left(sock):
             sock.told_hangup()
 
     async def wait_writable(self, sock: HubSocket) -> None:
@@ -461,7 +468,7 @@ class PortableHub(_BaseHub):
         while not (sock.writable or sock.readable):
             with trio.move_on_after(_PORTABLE_POLL_S):
                 await self.wait_writable(sock)
-            if _something_to_read(sock.raw):
+            if _peek(sock) is not None:
                 sock.readable = True
 
 
@@ -506,22 +513,20 @@ def with_tls(raw: socket.socket, context: ssl.SSLContext, server_hostname: str |
         server_side=server_hostname is None,
         server_hostname=server_hostname,
         do_handshake_on_connect=False,
+        suppress_ragged_eofs=False,  # a FIN without close_notify may come from anybody on the way
     )
 
 
-def _peer_left(raw: socket.socket) -> bool:
+def _peer_left(sock: HubSocket) -> bool:
     """Peek: an end or a reset stands where the next byte would. What waits unread hides it, as it does from a reader."""
-    return _peek(raw) == b""
+    return _peek(sock) == b""
 
 
-def _something_to_read(raw: socket.socket) -> bool:
-    return _peek(raw) is not None
-
-
-def _peek(raw: socket.socket) -> bytes | None:
+def _peek(sock: HubSocket) -> bytes | None:
     try:
-        return socket.socket.recv(raw, 1, socket.MSG_PEEK)  # past ssl.SSLSocket, which refuses flags
+        return socket.socket.recv(sock.raw, 1, socket.MSG_PEEK)  # past ssl.SSLSocket, which refuses flags
     except BlockingIOError:
         return None
-    except OSError:
+    except OSError as error:
+        sock.broken = error
         return b""

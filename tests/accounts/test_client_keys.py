@@ -181,6 +181,13 @@ def test_a_stranger_makes_no_long_work(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused(ring(), b"x" * 513).code == "invalid_api_key"
 
 
+def test_the_longest_key_that_may_be_configured_is_found() -> None:
+    """512 bytes, as the settings allow."""
+    keyring = KeyRing([KeySettings(name="long", digest=digest_of("x" * 512))])
+    assert keyring.find(b"x" * 512, now_utc=NOW, client_ip=None).name == "long"
+    assert repr(keyring) == "<KeyRing 1 keys>"
+
+
 def test_a_digest_is_what_b2sum_prints() -> None:
     """Anybody can make a digest with the tools of the system: printf %s sk-acme | b2sum -l 256 (its output, pasted)."""
     assert format_digest(digest_of("sk-acme")) == f"blake2b:{B2SUM}"

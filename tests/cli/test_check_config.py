@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import trio
 
 from adaptors import registry
 from relay_trio.cli.main import main
@@ -100,6 +101,19 @@ def test_a_provider_that_cannot_be_reached_is_status_1(
     assert f"wrong  openai  http://{host}:{port}/v1 cannot be reached" in printed.out
     assert CANARY not in printed.out + printed.err
     assert list(place.iterdir()) == []
+
+
+@pytest.mark.anyio
+@pytest.mark.real_clock
+async def test_providers_that_answer_are_status_0(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """The whole command, in a thread beside a provider that answers."""
+    async with open_fake_upstream() as upstream:
+        monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{upstream.url}/v1")
+        assert await trio.to_thread.run_sync(main, ["check-config"]) == 0
+    assert "ok     openai  api_keys[0]: answers, 2 models" in capsys.readouterr().out
 
 
 # What the providers answer

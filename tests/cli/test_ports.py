@@ -75,6 +75,13 @@ def test_the_line_names_the_address_and_what_would_do(host: str) -> None:
         socket.create_server((host, free), family=family).close()
 
 
+def test_a_port_in_use_is_not_offered() -> None:
+    """The port that is offered is the next one on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert free_port_above("127.0.0.1", port - 1) not in {port, None}
+
+
 def test_there_may_be_no_port_above() -> None:
     """Above the last port there is none."""
     assert free_port_above("127.0.0.1", 65535) is None

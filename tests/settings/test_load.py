@@ -449,6 +449,13 @@ def test_a_key_twice_is_told_without_the_key(place: Place) -> None:
     ]
 
 
+def test_a_name_twice_is_told(place: Place) -> None:
+    """Two keys of one name could not be told apart in the log."""
+    keys = [f'[[keys]]\nname = "a"\ndigest = "{format_digest(digest_of(key))}"\n' for key in ("sk-a", "sk-b")]
+    place.write("".join(keys))
+    assert place.problems() == ["relay.toml:5 keys[1].name: the same as in relay.toml:1"]
+
+
 def test_a_file_that_is_no_text_has_a_line_too(place: Place) -> None:
     """What is not UTF-8 is told by its line, and no text of it is shown."""
     (place.directory / "relay.toml").write_bytes(b"[relay]\n\nlog_level = '\xe9secret'\n")
@@ -466,3 +473,94 @@ def test_what_is_wrong_is_shown_in_one_short_line(place: Place) -> None:
     (problem,) = place.problems(RELAY_LOG_LEVEL="\x1b[2J\n" + "x" * 10**6)
     assert problem.isprintable()
     assert len(problem) < 250
+
+
+# At the edges
+
+
+@pytest.mark.parametrize(
+    ("variables", "value"),
+    [
+        ({"RELAY_LOG_LEVEL": "debug"}, "debug"),
+        ({"RELAY_WATCHDOG_WARN": "5000"}, Watchdog(warn=5000)),
+        ({"RELAY_PORT": "65535"}, ("127.0.0.1:65535",)),
+        ({"RELAY_LISTEN": "127.0.0.1:65535"}, ("127.0.0.1:65535",)),
+        ({"RELAY_TIMEOUT": "86400"}, Limits(total=86400)),
+        ({"RELAY_TIMEOUT": "1"}, Limits(total=1)),
+        ({"RELAY_MAX_QUEUE": "0"}, 0),
+        ({"RELAY_API_KEYS": "x" * 512}, digest_of("x" * 512)),
+    ],
+)
+def test_the_last_value_that_is_allowed(place: Place, variables: dict[str, str], value: object) -> None:
+    """What stands on a bound is inside it."""
+    settings = place.load(variables)
+    found = {
+        "RELAY_LOG_LEVEL": settings.log_level,
+        "RELAY_WATCHDOG_WARN": settings.watchdog,
+        "RELAY_PORT": settings.listen,
+        "RELAY_LISTEN": settings.listen,
+        "RELAY_TIMEOUT": settings.limits,
+        "RELAY_MAX_QUEUE": settings.max_queue,
+        "RELAY_API_KEYS": settings.keys[0].digest,
+    }
+    assert found[next(iter(variables))] == value
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("true", True), ("false", False), ("'yes'", True), ("'on'", True), ("'1'", True), ("'No'", False), ("'off'", False),
+     ("'0'", False), ("'TRUE'", True), ("'false'", False)],
+)  # fmt: skip
+def test_yes_and_no(place: Place, written: str, meant: bool) -> None:  # noqa: FBT001 - a case
+    """A switch may be written as TOML does, or in words."""
+    place.write(CHANNEL + f"ask_usage = {written}\n")
+    assert place.load().channels[0].ask_usage is meant
+
+
+def test_a_variable_that_the_file_refers_to_is_no_misspelling(place: Place) -> None:
+    """`env:RELAY_UPSTREAM_KEY` may be named as one likes, at any depth of the file."""
+    place.write(CHANNEL.replace("sk-up", "env:RELAY_UPSTREAM_KEY"))
+    settings = place.load(RELAY_UPSTREAM_KEY="sk-a")
+    assert settings.channels[0].api_keys[0].reveal() == "sk-a"
+    assert place.problems(RELAY_UPSTREAM_KEY="sk-a", RELAY_ZZZ="sk-b") == ["RELAY_ZZZ: no such setting"]
+
+
+def test_channels_and_keys_say_where_they_came_from(place: Place) -> None:
+    """Each by its number."""
+    key = f'[[keys]]\nname = "acme"\ndigest = "{format_digest(digest_of("sk-acme"))}"\n'
+    place.write(key + CHANNEL + CHANNEL.replace("one", "two"))
+    sources = place.load(RELAY_API_KEYS="sk-b").sources
+    names = ("keys[0]", "keys[1]", "channels[0]", "channels[1]")
+    assert [sources[name] for name in names] == ["relay.toml:1", "RELAY_API_KEYS", "relay.toml:4", "relay.toml:8"]
+
+
+def test_a_file_has_a_bound(place: Place) -> None:
+    """A disk image by mistake is refused before it is parsed."""
+    place.write("#" * (16 * 2**20 + 1))
+    assert place.problems() == ["relay.toml: the file is larger than 16MiB"]
+    place.write("#" * (16 * 2**20))
+    assert place.load().demo
+
+
+def test_a_long_or_foreign_value_is_shown_as_it_is_or_shortened(place: Place) -> None:
+    """Letters of any script are shown; of a long value the beginning; of a list or a table, that it is one."""
+    place.write(f"[relay]\nlog_level = 'läut'\ncors_origins = ['{'x' * 80}', '{'y' * 81}']\nworkers = [1]\n")
+    told = "\n".join(place.problems())
+    assert '"läut" is none' in told
+    assert f'"{"x" * 80}" is' in told
+    assert f'"{"y" * 80}..." is' in told
+    assert "relay.workers: [...] is no whole number" in told
+
+
+def test_nothing_that_is_said_is_a_secret(place: Place) -> None:
+    """Whatever goes wrong around secrets, no problem shows one."""
+    secret = "sk-canary"
+    place.write(
+        f'[relay]\nadmin_key = "{secret} x"\nmetrics_key = ["{secret}"]\n'
+        f'[[channels]]\nname = "a"\nadaptor = "openai"\napi_keys = ["{secret} x", 5]\nproxy = "{secret}"\n'
+        f'[[channels]]\nname = "b"\nadaptor = "openai"\napi_keys = "{secret}"\nproxy = 5\n'
+        f'[[keys]]\nname = "k"\ndigest = "{secret}"\n[[keys]]\nname = "l"\ndigest = ["{secret}"]\n'
+    )
+    problems = place.problems(RELAY_API_KEYS=f"{secret},{secret}", XAI_API_KEY=f"{secret} x")
+    assert len(problems) == 10
+    assert not any(secret in problem for problem in problems)

@@ -199,8 +199,8 @@ class Link:
 
     async def _say_goodbye(self) -> None:
         try:
-            if self.stream is not self.raw:
-                await self.stream.aclose()
+            if isinstance(self.stream, trio.SSLStream):
+                await self.stream.unwrap()  # its aclose, made for HTTPS, leaves close_notify out
                 return
             await self.raw.send_eof()
             await self.drain()

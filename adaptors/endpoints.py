@@ -150,7 +150,7 @@ def body_kind(endpoint: Endpoint, content_type: bytes) -> BodyKind:
     is_form = content_type[:19].lower() == b"multipart/form-data"
     if endpoint.body is BodyKind.BY_TYPE:
         return BodyKind.JSON if _is_json(content_type) else BodyKind.UPLOAD
-    if endpoint.body in {BodyKind.JSON, BodyKind.MULTIPART_MODEL}:
+    if endpoint.body is BodyKind.JSON or endpoint.body is BodyKind.MULTIPART_MODEL:
         return BodyKind.MULTIPART_MODEL if is_form else BodyKind.JSON
     return endpoint.body
 

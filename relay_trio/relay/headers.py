@@ -73,6 +73,17 @@ def upstream_request_id(headers: Headers | list[Header]) -> str | None:
     return None if found is None else found.decode("latin-1")[:_MAX_ID_BYTES]
 
 
+def positive_number(text: bytes | None) -> float | None:
+    """Return a positive number; whatever else clients send where one is due (`NOT_GIVEN`, `None`) counts as nothing."""
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 < number < float("inf") else None
+
+
 def sane_request_id(given: bytes | None) -> str | None:
     """Return the client's request id if it can stand in a log line and in a header."""
     if given and len(given) <= _MAX_ID_BYTES and _SANE_ID.issuperset(given):

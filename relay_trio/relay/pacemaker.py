@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import trio
 
-from relay_trio.relay.exchange import Exchange
+from relay_trio.relay.exchange import ClientRequest, Exchange
+from relay_trio.relay.headers import positive_number
+from relay_trio.settings.model import Settings
 
 _LOOK_INTERVAL_S = 0.5
+_SILENCE_HEADERS = (b"x-stainless-read-timeout", b"x-stainless-timeout", b"x-server-timeout")
+"""The SDKs announce the longest silence they bear, not a total: a 12-minute stream of one that says 600 is fine."""
 
 
 class Pacemaker:
@@ -18,8 +22,13 @@ class Pacemaker:
     def __init__(self) -> None:
         self._watched: set[Exchange] = set()
 
-    def watch(self, exchange: Exchange) -> None:
-        """Keep this stream awake from now on."""
+    def watch(self, exchange: Exchange, settings: Settings) -> None:
+        """Keep this stream awake from now on: as configured, but at least twice in the silence that its client bears."""
+        if not settings.keepalive_interval:
+            return
+        cap = _longest_silence(exchange.request) / 2
+        exchange.keepalive_after = min(settings.keepalive_after, cap)
+        exchange.keepalive_interval = min(settings.keepalive_interval, cap)
         self._watched.add(exchange)
 
     def forget(self, exchange: Exchange) -> None:
@@ -33,3 +42,8 @@ class Pacemaker:
             now = trio.current_time()
             for exchange in [exchange for exchange in self._watched if exchange.keepalive_due() <= now]:
                 exchange.scope.start_soon(exchange.keepalive, name="keep-alive")
+
+
+def _longest_silence(request: ClientRequest) -> float:
+    announced = (positive_number(request.fields.get(name)) for name in _SILENCE_HEADERS)
+    return min((silence for silence in announced if silence is not None), default=float("inf"))

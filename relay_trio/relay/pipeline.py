@@ -33,8 +33,6 @@ Work = Callable[[Exchange], Awaitable[None]]
 _TELLING_S = 3.0
 """What a client that stalls gets of the clean-up's five seconds; the connection's own end takes the rest."""
 _MIN_CLIENT_TOTAL_S = 0.001
-_SILENCE_HEADERS = (b"x-stainless-read-timeout", b"x-stainless-timeout", b"x-server-timeout")
-"""The SDKs announce the longest silence they bear, not a total: a 12-minute stream of one that says 600 is fine."""
 
 
 @attrs.frozen(eq=False)
@@ -65,7 +63,6 @@ class Pipeline:
             clean=services.clean,
             body=Limit(settings.limits.body, "RELAY_BODY_TIMEOUT"),
         )
-        _pace(exchange, settings)
         request.on_disconnect(lambda: scope.cancel(Ended.CLIENT_DISCONNECTED))
         try:
             async with scope:
@@ -120,37 +117,10 @@ class Pipeline:
 def _total(settings: Settings, request: ClientRequest) -> Limit:
     """Return the deadline: the operator's, or a shorter one that the client asks for."""
     total = Limit(settings.limits.total, "RELAY_TIMEOUT")
-    asked = _positive(request.fields.get(b"x-relay-timeout"))
+    asked = header_fields.positive_number(request.fields.get(b"x-relay-timeout"))
     if asked is None or asked >= total.seconds:
         return total
     return Limit(max(asked, _MIN_CLIENT_TOTAL_S), "X-Relay-Timeout")
-
-
-def _positive(text: bytes | None) -> float | None:
-    """Return a positive number; whatever else clients send there (`NOT_GIVEN`, `None`) counts as nothing."""
-    if text is None:
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if 0 < number < float("inf") else None
-
-
-def _pace(exchange: Exchange, settings: Settings) -> None:
-    """Set the stream's keep-alive: as configured, but at least twice in the longest silence that the client bears."""
-    if not settings.keepalive_interval:
-        return
-    cap = min(
-        (
-            silence / 2
-            for name in _SILENCE_HEADERS
-            if (silence := _positive(exchange.request.fields.get(name))) is not None
-        ),
-        default=float("inf"),
-    )
-    exchange.keepalive_after = min(settings.keepalive_after, cap)
-    exchange.keepalive_interval = min(settings.keepalive_interval, cap)
 
 
 def _extra_headers(settings: Settings, request: ClientRequest, dialect: Dialect, request_id: str) -> list[Header]:

@@ -73,7 +73,7 @@ class Relaying:
         record.model, record.stream = call.model, call.stream
         if call.stream and wire_of(call.endpoint, stream=True) is not None:
             exchange.streaming = True
-            self.services.pacemaker.watch(exchange)
+            self.services.pacemaker.watch(exchange, catalog.settings)
         order, looking = self._candidates(call, peeked, key, catalog)
         await self._try(exchange, call, order, Attempts(reservation, upload, looking), catalog)
 

@@ -80,8 +80,8 @@ class Watchdog:
         minute = trio.current_time()
         while True:
             await trio.sleep(self._settings().interval)
-            if trio.current_time() - minute >= _MINUTE_S:
-                minute = trio.current_time()
+            while trio.current_time() - minute >= _MINUTE_S:
+                minute += _MINUTE_S
                 self._registry.turn_minute()
             self.look()
 
@@ -108,7 +108,7 @@ class Watchdog:
             level = "warning"
             reasons.append(f"{live} live nurseries (warning from {settings.warn})")
         if overdue:
-            level = "warning"
+            level = "error"
             reasons.append(f"{overdue} request scopes are past their deadline and its clean-up")
         if live >= settings.error:
             level = "error"

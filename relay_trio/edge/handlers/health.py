@@ -123,7 +123,7 @@ class Vitals:
         for kind, count in astray.items():
             if count:
                 reasons.append(f"{count} {kind} that no count knows of")
-                status = "warning" if status == "ok" else status
+                status = "error"
         if self.drain.draining:
             status = "draining"
             reasons.append("going down: live requests go on, new ones are refused")

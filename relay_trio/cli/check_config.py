@@ -7,18 +7,41 @@ import sys
 
 from relay_trio.cli.configuration import Configuration, configured
 from relay_trio.cli.summary import changed_rows, channel_lines, key_lines, setting_rows
-from relay_trio.cli.terminal import paint, show_table
+from relay_trio.cli.terminal import CommandFailed, paint, show_table
 from relay_trio.settings.model import Settings
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read the configuration, show it, and ask the providers. 0: all is right; 1: a provider is not; 2: the words are not."""
     configuration = configured(arguments.config)
+    wrong = _certificate_problems(configuration.settings)
+    if wrong:
+        raise CommandFailed(*wrong, status=2)
     rows = setting_rows(configuration.settings) if arguments.all else changed_rows(configuration.settings)
     _show("settings", show_table(rows) if rows else ["  all have their defaults (--all shows them)"])
     _show_channels(configuration)
     _show("keys", _keys(configuration.settings))
     return 0 if arguments.offline or configuration.settings.demo else _check_providers(configuration)
+
+
+def _certificate_problems(settings: Settings) -> list[str]:
+    """Return what is wrong inside the files of certificates: that they are there, the settings have seen to."""
+    import ssl  # noqa: PLC0415 - it takes longer than all the rest, and most have no certificates
+
+    problems = []
+    if settings.tls_cert is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
+        except OSError as error:  # ssl.SSLError is one
+            problems.append(
+                f"RELAY_TLS_CERT, RELAY_TLS_KEY: no certificate chain with its key in PEM ({error.strerror})"
+            )
+    if settings.ca_bundle is not None:
+        try:
+            ssl.create_default_context(cafile=settings.ca_bundle)
+        except OSError as error:
+            problems.append(f"RELAY_CA_BUNDLE: {settings.ca_bundle} holds no certificates in PEM ({error.strerror})")
+    return problems
 
 
 def _show_channels(configuration: Configuration) -> None:

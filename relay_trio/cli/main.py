@@ -49,7 +49,8 @@ def _command(name: str) -> Command:
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
-        return _command(arguments.command)(arguments)
+        status = _command(arguments.command)(arguments)
+        sys.stdout.flush()  # here, where a reader that has gone is understood, and not as the interpreter ends
     except CommandFailed as failed:
         complain(failed.lines)
         return failed.status
@@ -63,6 +64,7 @@ def _run(arguments: argparse.Namespace) -> int:
             traceback.print_exc()
         complain([f"unexpected {_told(error)}", f"to see where: {_PROGRAM} {arguments.command} --traceback"])
         return 1
+    return status
 
 
 def _told(error: BaseException) -> str:

@@ -46,7 +46,7 @@ def read_table(cls: type[Table], written: InFile, problems: Problems) -> Table |
         if field.name in entries:
             values[field.name] = read_value(about, field.default, entries[field.name], problems)
         elif about.required:
-            problems.append(f"{written.subject}: no {field.name}; {about.help}")
+            problems.append(f"{written.subject}: no {field.name}, which must be given: {about.help}")
     return cls(**values) if len(problems) == before else None
 
 

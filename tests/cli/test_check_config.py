@@ -13,7 +13,7 @@ from relay_trio.cli.main import main
 from relay_trio.cli.reach import Finding, check_channels, other_way
 from relay_trio.settings.model import ChannelSettings, Limits, Settings
 from relay_trio.settings.secret import Secret
-from relay_trio.testing.certificates import ca_file, server_context
+from relay_trio.testing.certificates import ca_file, server_context, server_files
 from relay_trio.testing.fake_upstream import open_fake_upstream, refused_address
 from relay_trio.testing.script import Behaviour, Script
 
@@ -88,6 +88,19 @@ def test_many_keys_are_counted(place: Path, monkeypatch: pytest.MonkeyPatch, cap
     assert list(place.iterdir()) == []
 
 
+def test_certificates_are_looked_into(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """Files that are there and hold no certificate, or one of another key, are told before anything starts."""
+    certificate, key = server_files()
+    (place / "empty.pem").write_text("")
+    monkeypatch.setenv("RELAY_TLS_CERT", str(certificate))
+    for key_file, bundle, status in ((key, ca_file(), 0), (certificate, ca_file(), 2), (key, place / "empty.pem", 2)):
+        monkeypatch.setenv("RELAY_TLS_KEY", str(key_file))
+        monkeypatch.setenv("RELAY_CA_BUNDLE", str(bundle))
+        assert main(["check-config", "--offline"]) == status
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1].strip() for line in told] == ["RELAY_TLS_CERT, RELAY_TLS_KEY", "RELAY_CA_BUNDLE"]
+
+
 @pytest.mark.real_clock
 def test_a_provider_that_cannot_be_reached_is_status_1(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
@@ -105,9 +118,8 @@ def test_a_provider_that_cannot_be_reached_is_status_1(
 
 @pytest.mark.anyio
 @pytest.mark.real_clock
-async def test_providers_that_answer_are_status_0(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
+@pytest.mark.usefixtures("place")
+async def test_providers_that_answer_are_status_0(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     """The whole command, in a thread beside a provider that answers."""
     async with open_fake_upstream() as upstream:
         monkeypatch.setenv("OPENAI_API_KEY", CANARY)

@@ -137,8 +137,9 @@ def test_a_traceback_is_shown_to_who_asks(monkeypatch: pytest.MonkeyPatch, capsy
     assert "in command" in capsys.readouterr().err
 
 
-def test_a_reader_that_has_gone_is_no_failure_to_tell_of() -> None:
-    """`relay-trio ... | head -0`: no message from us, none from the interpreter."""
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_gone_is_no_failure_to_tell_of(unbuffered: str) -> None:
+    """`relay-trio ... | head -0`: no message from us, none from the interpreter as it ends."""
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -146,6 +147,7 @@ def test_a_reader_that_has_gone_is_no_failure_to_tell_of() -> None:
             [sys.executable, "-m", "relay_trio", "keys", "new", "a"],
             stdout=writing,
             stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
             check=False,
         )
     finally:

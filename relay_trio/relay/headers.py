@@ -26,6 +26,8 @@ _NOT_UPSTREAM = (
     | {
         b"host", b"content-length", b"expect", b"cookie", b"origin", b"referer", b"forwarded", b"via", b"x-real-ip",
         b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port", b"x-relay-timeout",
+        b"x-client-ip", b"x-cluster-client-ip", b"x-original-forwarded-for", b"x-envoy-external-address",
+        b"true-client-ip", b"cf-connecting-ip", b"cf-connecting-ipv6", b"fly-client-ip", b"fastly-client-ip",
     }
 )  # fmt: skip
 
@@ -93,7 +95,8 @@ def sane_request_id(given: bytes | None) -> str | None:
 
 def _named_by_connection(headers: Iterable[Header]) -> frozenset[bytes]:
     """Return the fields that a Connection header declares hop-by-hop."""
-    connection = value(headers, b"connection")
-    if connection is None or connection in _NAMES_NOTHING:
-        return frozenset()
-    return frozenset(token.strip().lower() for token in connection.split(b","))
+    named: frozenset[bytes] = frozenset()
+    for name, connection in headers:
+        if name == b"connection" and connection not in _NAMES_NOTHING:
+            named |= {token.strip().lower() for token in connection.split(b",")}
+    return named

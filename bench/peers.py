@@ -56,6 +56,9 @@ class Place:
         return f"{self.upstream_scheme}://127.0.0.1:{self.upstream_port}"
 
 
+Start = Callable[[Place], Process]
+
+
 @attrs.frozen
 class Target:
     """One gateway: what makes it available (raises CannotHave), and what starts it."""
@@ -63,7 +66,7 @@ class Target:
     name: str
     what: str
     install: Callable[[], None]
-    start: Callable[[Place], Process] | None
+    start: Start | None
     """None: no gateway, the load goes to the provider itself."""
     headers: Callable[[Place], tuple[str, ...]] = lambda _place: ()
     ready_s: float = 20.0
@@ -73,6 +76,11 @@ class Target:
 
 
 def _relay(place: Place) -> Process:
+    return start_relay(place, "-m", "relay_trio")
+
+
+def start_relay(place: Place, *program: str) -> Process:
+    """Start the relay by these arguments of the interpreter; its log goes through a pipe."""
     tls = f'tls_cert = "{place.certificate}"\ntls_key = "{place.key}"\n' if place.key else ""
     trust = f'ca_bundle = "{place.certificate}"\n' if place.certificate else ""
     text = f"""[relay]
@@ -88,7 +96,7 @@ models = ["gpt-*"]
 {_ANTHROPIC_CHANNEL.format(place=place, key=PROVIDER_KEY) if _has_anthropic() else ""}"""
     return processes.start_piped(
         "relay",
-        [sys.executable, "-m", "relay_trio", "serve", "--config", place.write("relay.toml", text)],
+        [sys.executable, *program, "serve", "--config", place.write("relay.toml", text)],
         core=place.core,
         log=place.directory / "relay.err",
         environ={"PYTHONPATH": str(BENCH.parent), "RELAY_API_KEYS": CLIENT_KEY},
@@ -215,7 +223,7 @@ install_haproxy = _debian("haproxy", "haproxy", "liblua5.3-0", "libopentracing-c
 # Gateways for language models
 
 
-def _router(package: str, module: str) -> Callable[[Place], Process]:
+def _router(package: str, module: str) -> Start:
     def start(place: Place) -> Process:
         command = [str(_python_of(package)), "-m", module, "--worker-urls", place.upstream, "--host", "127.0.0.1"]
         command += ["--port", str(place.port), "--policy", "round_robin", "--log-level", "error"]

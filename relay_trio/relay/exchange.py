@@ -258,7 +258,7 @@ class Exchange:
 
     def keepalive_due(self) -> float:
         """Return when this stream will have been silent for too long; infinite when nothing is to be sent."""
-        if self.finished:
+        if self._is_awake():
             return float("inf")
         return self.last_sent + (self.keepalive_interval if self.record.keepalives else self.keepalive_after)
 
@@ -267,7 +267,7 @@ class Exchange:
 
         Raises LimitReached when the client takes no more.
         """
-        if self.finished or self._sending or self._keepalive_done is not None:
+        if self._is_awake():
             return
         self._keepalive_done = trio.Event()
         self.last_sent = trio.current_time()
@@ -287,6 +287,10 @@ class Exchange:
         finally:
             self._keepalive_done.set()
             self._keepalive_done = None
+
+    def _is_awake(self) -> bool:
+        """The answer is complete, or something is being written at this moment."""
+        return self.finished or self._sending or self._keepalive_done is not None
 
     # Every error goes out here
 

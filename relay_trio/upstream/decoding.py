@@ -31,6 +31,7 @@ class DecodedResponse:
                 f'The provider compressed its answer in a way nobody asked for ("{name}").', phase="headers"
             )
         self._response = response
+        self._bits = bits
         self._inflater = zlib.decompressobj(bits)
         self._taken = 0
         self._given = 0
@@ -57,6 +58,15 @@ class DecodedResponse:
 
     def _inflate(self, data: bytes) -> bytes:
         self._taken += len(data)
+        pieces = []
+        while data:
+            if self._inflater.eof:
+                self._inflater = zlib.decompressobj(self._bits)  # a body may have several members (RFC 1952, 2.2)
+            pieces.append(self._inflate_member(data))
+            data = self._inflater.unused_data
+        return b"".join(pieces)
+
+    def _inflate_member(self, data: bytes) -> bytes:
         room = max(_FREE_BYTES, self._taken * _MAX_RATIO) - self._given
         try:
             inflated = self._inflater.decompress(data, room + 1)

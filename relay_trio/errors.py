@@ -2,6 +2,7 @@
 
     RelayError                      status, code, type; what a client may be told, in listed words only
     ├── BadRequest                  400  and its kin: the client's own doing
+    │   ├── CallNotExpressible      400  this provider cannot do what is asked for
     │   ├── Unauthorized            401
     │   ├── ModelNotAllowed         403, 404
     │   ├── UnknownPath             404
@@ -90,6 +91,13 @@ class BadRequest(RelayError):
     type = "invalid_request_error"
     code = "bad_request"
     outcome = Ended.REJECTED
+
+
+class CallNotExpressible(BadRequest):
+    """What is asked for cannot be said to this channel's provider; another one may understand it."""
+
+    code = "unsupported_parameter"
+    retryable = True
 
 
 class Unauthorized(BadRequest):

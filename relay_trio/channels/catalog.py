@@ -23,14 +23,15 @@ class Catalog:
     settings: Settings
     channels: tuple[Channel, ...]
     keys: KeyRing
-    _serving: dict[tuple[str | None, str, str], tuple[Channel, ...]] = attrs.field(factory=dict, repr=False)
+    _serving: dict[tuple[str | None, str, str, str], tuple[Channel, ...]] = attrs.field(factory=dict, repr=False)
 
-    def serving(self, model: str | None, group: str, dialect: str) -> tuple[Channel, ...]:
-        """Return the channels that serve this model to this group in this dialect; remembered, within a bound."""
-        asked = (model, group, dialect)
+    def serving(self, model: str | None, group: str, dialect: str, endpoint: str) -> tuple[Channel, ...]:
+        """Return the channels that serve this model to this group by this endpoint; remembered, within a bound."""
+        asked = (model, group, dialect, endpoint)
         found = self._serving.get(asked)
         if found is None:
-            found = tuple(channel for channel in self.channels if channel.serves(model, group, dialect))
+            fitting = tuple(channel for channel in self.channels if channel.serves(model, group, dialect, endpoint))
+            found = _likeliest(fitting, model, dialect)
             if len(self._serving) < _MAX_REMEMBERED:
                 self._serving[asked] = found
         return found
@@ -38,6 +39,23 @@ class Catalog:
     def channel(self, name: str) -> Channel | None:
         """Return the channel of this name."""
         return next((channel for channel in self.channels if channel.name == name), None)
+
+
+def _likeliest(channels: tuple[Channel, ...], model: str | None, dialect: str) -> tuple[Channel, ...]:
+    """Return those of the channels that probably have this model.
+
+    A channel that lists no models takes any. Where several do, those whose provider's own the model is by its name come
+    before those that speak the client's dialect, and these before the others: a request for a `claude` is not tried at
+    OpenAI because that channel happens to take anything.
+    """
+    if model is None:
+        return tuple(channel for channel in channels if dialect in channel.adaptor.dialects)
+    named = [channel for channel in channels if channel.names(model)]
+    rest = [channel for channel in channels if not channel.names(model)]
+    own = [channel for channel in rest if model.startswith(channel.adaptor.model_families)]
+    native = [channel for channel in rest if dialect in channel.adaptor.dialects]
+    taken = {*named, *(own or native or (() if named else rest))}
+    return tuple(channel for channel in channels if channel in taken)
 
 
 _MAX_REMEMBERED = 4096

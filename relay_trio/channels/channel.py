@@ -54,13 +54,17 @@ class Channel:
     model_patterns: tuple[str, ...] | None = None
     _matches: Callable[[str], object] = attrs.field(default=bool, repr=False)
 
-    def serves(self, model: str | None, group: str, dialect: str) -> bool:
-        """Say whether a key of this group may reach this model here, in this dialect. No model: any will do."""
+    def serves(self, model: str | None, group: str, dialect: str, endpoint: str) -> bool:
+        """Say whether a key of this group may reach this model by this endpoint of a dialect. No model: any will do."""
         return (
-            dialect in self.adaptor.dialects
+            (dialect in self.adaptor.dialects or endpoint in self.adaptor.translates)
             and (self.groups is None or group in self.groups)
             and (model is None or self.model_patterns is None or model in self.model_map or bool(self._matches(model)))
         )
+
+    def names(self, model: str) -> bool:
+        """Say whether the configuration speaks of this model: a channel that lists no models takes any."""
+        return self.model_patterns is not None or model in self.model_map
 
     def upstream_model(self, model: str | None) -> str | None:
         """Return the provider's name of a model."""

@@ -7,7 +7,7 @@ reported, once for each change.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import trio
@@ -20,29 +20,32 @@ Stamp = tuple[int, int, int] | None
 
 
 class ConfigurationFile:
-    """Watches one file and calls `reload` when it has changed."""
+    """Watches one file and calls `reload` when it has changed, or when asked to; one reload at a time."""
 
-    def __init__(self, path: Path | None, reload: Callable[[], None], look_too: Callable[[], None]) -> None:
+    def __init__(self, path: Path | None, reload: Callable[[], Awaitable[None]], look_too: Callable[[], None]) -> None:
         self._path = path
         self._reload = reload
         self._look_too = look_too
         self._stamp = _stamp(path)
+        self._asked = trio.Event()
 
     async def run(self) -> None:
         """Look every second until cancelled. A service task."""
         while True:
-            await trio.sleep(_LOOK_INTERVAL_S)
+            with trio.move_on_after(_LOOK_INTERVAL_S):
+                await self._asked.wait()
+            asked = self._asked.is_set()
+            if asked:
+                self._asked = trio.Event()
             self._look_too()
             stamp = _stamp(self._path)
-            if stamp != self._stamp:
+            if asked or stamp != self._stamp:
                 self._stamp = stamp
-                self._reload()
+                await self._reload()
 
-    def reload_now(self) -> None:
+    def reload_soon(self) -> None:
         """Load it again, changed or not: files that it names may have changed (SIGHUP)."""
-        self._stamp = _stamp(self._path)
-        self._look_too()
-        self._reload()
+        self._asked.set()
 
 
 def _stamp(path: Path | None) -> Stamp:

@@ -182,10 +182,7 @@ class RequestParser:
 
 
 def _wants_continue(headers: list[tuple[bytes, bytes]]) -> bool:
-    for name, value in headers:
-        if name == b"expect" and value.lower() == b"100-continue":
-            return True
-    return False
+    return any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
 
 
 def origin_form(target: bytes) -> bytes:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import attrs
 import trio
 
+from adaptors.bodies import BadBody
 from adaptors.endpoints import wire_of
 from adaptors.failure import AnswerFailed, BodyState, FailureKind
 from adaptors.protocol import Adaptor, Answer
-from adaptors.values import Call
+from adaptors.values import Call, UpstreamRequest
 from relay_trio.channels.selection import Candidate
-from relay_trio.errors import AnswerBroken, UpstreamAnswered, UpstreamFailed
+from relay_trio.errors import AnswerBroken, CallNotExpressible, UpstreamAnswered, UpstreamFailed
 from relay_trio.relay import headers as header_fields
 from relay_trio.relay.admission import Reservation
 from relay_trio.relay.affinity import id_in_answer
@@ -67,7 +68,7 @@ class Attempt:
         channel = candidate.channel
         clock = self.exchange.scope.clock
         model = channel.upstream_model(call.model)
-        request = channel.adaptor.request(call, candidate.key.account, model)
+        request = self._request(model)
         self.exchange.record.dropped = request.dropped
         response = await self.services.sender(channel).send(
             request, channel.route, clock, channel.clocks.headers, self.upload
@@ -79,6 +80,12 @@ class Attempt:
         finally:
             await response.aclose()
             scope.holding -= 1
+
+    def _request(self, model: str | None) -> UpstreamRequest:
+        try:
+            return self.candidate.channel.adaptor.request(self.call, self.candidate.key.account, model)
+        except BadBody as error:
+            raise CallNotExpressible(error.message, param=error.param, code=error.code) from error
 
     async def _answer(self, response: Response, model: str | None) -> None:
         call, adaptor = self.call, self.candidate.channel.adaptor

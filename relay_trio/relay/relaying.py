@@ -107,6 +107,7 @@ class Relaying:
             model=peeked.model,
             stream=peeked.stream,
             include_usage=peeked.include_usage,
+            created=int(self.services.utc_now()),
         )
         return call, peeked, upload
 
@@ -222,7 +223,7 @@ def _serving(call: Call, key: Key, catalog: Catalog) -> tuple[Channel, ...]:
     model = call.model
     if model is not None and not key.allows(model):
         raise _no_such_model(model)
-    channels = catalog.serving(model, key.group, call.dialect)
+    channels = catalog.serving(model, key.group, call.dialect, call.endpoint.name)
     if channels:
         return channels
     if model is not None:

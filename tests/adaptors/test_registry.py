@@ -53,7 +53,7 @@ def test_what_is_no_adaptor_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("opnai", 'did you mean "openai"'), ("deepseak", '"deepseek"'), ("zzz", "known are cerebras")]
+    ("name", "told"), [("opnai", 'did you mean "openai"'), ("deepseak", '"deepseek"'), ("zzz", "known are .*cerebras")]
 )
 def test_an_unknown_name_names_the_nearest(name: str, told: str) -> None:
     """Or all there are."""

@@ -24,6 +24,12 @@ from relay_trio.upstream.transport import Response
 KEPT_S = 300.0
 _MAX_LISTING_BYTES = 8 * 1024 * 1024
 """OpenRouter's list, the longest we know, is under 1 MiB."""
+_CONVERSES = {
+    "openai_chat": "chat.completions",
+    "openai_responses": "responses",
+    "anthropic": "messages",
+}
+"""The endpoint of each dialect by which a listed model is most likely to be asked."""
 _JSON = (b"content-type", b"application/json")
 
 
@@ -56,7 +62,8 @@ class ModelList:
             )
 
     async def _names(self, key: Key, exchange: Exchange) -> tuple[str, ...]:
-        channels = self._services.catalog.current.serving(None, key.group, exchange.dialect.name)
+        endpoint = _CONVERSES[exchange.dialect.name]
+        channels = self._channels(key, exchange.dialect.name, endpoint)
         self._forget_old(channels)
         missing = [channel for channel in channels if not channel.lists_all and channel not in self._kept]
         if missing:
@@ -64,9 +71,13 @@ class ModelList:
         names: dict[str, None] = {}
         for channel in channels:
             for name in (*channel.plain_models(), *self._listed(channel)):
-                if key.allows(name) and channel.serves(name, key.group, exchange.dialect.name):
+                if key.allows(name) and channel.serves(name, key.group, exchange.dialect.name, endpoint):
                     names[name] = None
         return tuple(names)
+
+    def _channels(self, key: Key, dialect: str, endpoint: str) -> tuple[Channel, ...]:
+        channels = self._services.catalog.current.channels
+        return tuple(channel for channel in channels if channel.serves(None, key.group, dialect, endpoint))
 
     def _listed(self, channel: Channel) -> tuple[str, ...]:
         kept = self._kept.get(channel)

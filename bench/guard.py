@@ -22,7 +22,6 @@ from statistics import median
 
 import attrs
 import peers
-import processes
 import rigging
 from peers import Place
 from processes import Process

@@ -13,6 +13,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import attrs
 import peers
@@ -66,7 +67,7 @@ def main() -> None:
     for case in cases():
         documents = [document for part in case.parts for document in _documents(part)]
         wire_us = _best_us(case.run, seconds) / len(documents)
-        json_us = _best_us(lambda documents=documents: _read_and_write(documents), seconds) / len(documents)
+        json_us = _best_us(partial(_read_and_write, documents), seconds) / len(documents)
         print(f"| {case.name} | {wire_us:.2f} | {json_us:.2f} | {wire_us / json_us:.2f} |")
 
 

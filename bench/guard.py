@@ -104,7 +104,7 @@ def _calls(stand: Stand, ask: Ask, file: Path) -> float:
     os.kill(stand.gateway.pid, signal.SIGUSR1)
     report = stand.load(ask, "-c", 1, "-n", COUNTED, seconds=20)
     os.kill(stand.gateway.pid, signal.SIGUSR2)
-    return _read(file) / report["done"]
+    return _read(file) / int(report["done"])
 
 
 def _read(file: Path) -> int:

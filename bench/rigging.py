@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -254,12 +254,14 @@ listen between
         process.end()
 
 
-def all_standing(stack: contextlib.ExitStack, targets: Sequence[Target], skipped: dict[str, str]) -> list[Stand]:
-    """Return the stands of all targets that can be had; of the others, `skipped` says why not."""
+def all_standing(
+    stack: contextlib.ExitStack, targets: Sequence[Target], skip: Callable[[str, str], None]
+) -> list[Stand]:
+    """Return the stands of all targets that can be had; `skip` is told which cannot, and why."""
     stands = []
     for target in targets:
         try:
             stands.append(stack.enter_context(standing(target)))
         except (CannotHave, RuntimeError) as reason:
-            skipped[target.name] = str(reason)
+            skip(target.name, str(reason))
     return stands

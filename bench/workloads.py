@@ -8,13 +8,13 @@ stands alone. A record is one measurement: `{"workload", "target", "round", ...}
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,10 @@ class Bench:
         rate, done = report.get("rate"), report.get("done")
         print(f"  {workload:8} {target:14} round {number}: {done} done, {rate}/s", file=sys.stderr, flush=True)
 
+    def skip(self, what: str, why: str) -> None:
+        self.skipped[what] = why
+        print(f"  {what} skipped: {why}", file=sys.stderr, flush=True)
+
     def target(self, name: str) -> Target:
         return peers.TARGETS[name]
 
@@ -77,7 +81,7 @@ class Bench:
                 with standing(target, ask) as stand:
                     yield stand
             except (CannotHave, RuntimeError) as reason:
-                self.skipped[f"{workload} {target.name}"] = str(reason)
+                self.skip(f"{workload} {target.name}", str(reason))
 
 
 # W1, W2: as fast as it goes
@@ -97,13 +101,17 @@ def streams(bench: Bench) -> None:
 
 def _in_turn(bench: Bench, workload: str, ask: Ask, *, connections: int) -> None:
     with contextlib.ExitStack() as stack:
-        stands = all_standing(stack, bench.targets, bench.skipped)
+        stands = all_standing(stack, bench.targets, partial(_skip_in, bench, workload))
         for stand in stands:
             stand.load(ask, "-c", 16, seconds=1.0)
         for number in range(bench.plan.rounds):
             for stand in stands:
                 report = stand.load(ask, "-c", connections, seconds=bench.plan.seconds)
                 bench.note(workload, stand.target.name, number, {**report, **_own_view(stand)})
+
+
+def _skip_in(bench: Bench, workload: str, target: str, why: str) -> None:
+    bench.skip(f"{workload} {target}", why)
 
 
 def _own_view(stand: Stand) -> Report:
@@ -236,7 +244,7 @@ def _delays(left_file: Path, gone_file: Path) -> Report:
     delays = sorted((gone[number] - at) / 1e6 for number, at in left.items() if number in gone)
     if not delays:
         return {"never_closed": len(left)}
-    at = functools.partial(_at, delays)
+    at = partial(_at, delays)
     return {"closed_p50_ms": at(0.5), "closed_p99_ms": at(0.99), "closed_max_ms": delays[-1], "closed": len(delays)} | {
         "never_closed": len(left) - len(delays)
     }
@@ -260,7 +268,7 @@ def cross_dialect(bench: Bench) -> None:
     with standing(bench.target("relay")) as stand:
         first = stand.load(crossed, "-c", 1, "-n", 1, seconds=5)
         if not first["ok"]:
-            bench.skipped["W5"] = "the relay does not translate between these dialects"
+            bench.skip("W5", "the relay does not translate between these dialects")
             return
         for number in range(bench.plan.rounds):
             for name, ask in (("relay, same dialect", STREAM_50), ("relay, crossed", crossed)):

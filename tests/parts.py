@@ -66,7 +66,7 @@ def answered(kind: FailureKind, status: int = 500, headers: tuple[Header, ...] =
 
 def scope(total: Limit = TOTAL, registry: NurseryRegistry | None = None, request_id: str = "req_1") -> RequestScope:
     """Return a request scope that has not been entered."""
-    return RequestScope(registry or NurseryRegistry(Balance()), request_id, total)
+    return RequestScope(NurseryRegistry(Balance()) if registry is None else registry, request_id, total)
 
 
 @attrs.define(eq=False)

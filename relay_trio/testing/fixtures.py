@@ -14,7 +14,8 @@ from relay_trio.testing import oracle
 async def nothing_left_open(anyio_backend: object, old_objects_aside: None) -> AsyncIterator[oracle.Snapshot]:  # noqa: ARG001 - they come first
     """Fail the test if descriptors, tasks, nurseries, sockets or cancel scopes are left over by it.
 
-    Ask for it first, so that it looks after all other fixtures have ended.
+    Ask for it first, so that it looks after all other fixtures have ended. What these gave is held by pytest a while
+    longer: a value that keeps its closed sockets belongs in a context manager of the test instead.
     """
     async with oracle.nothing_left_open() as before:
         yield before

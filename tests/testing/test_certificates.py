@@ -33,6 +33,7 @@ async def test_wrong_certificates_are_refused(server: Callable[[], ssl.SSLContex
 
         assert reason in str(caught.value.__cause__.__cause__)  # type: ignore[union-attr]
         await upstream.wait_no_connections()
+        assert upstream.connections.ended[0].peer_first
 
 
 async def test_files_make_a_server_that_the_authority_file_trusts() -> None:

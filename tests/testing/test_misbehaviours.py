@@ -206,6 +206,7 @@ async def test_does_what_it_says(behaviour: str) -> None:
 
     end, pattern = STREAMS[behaviour]
     assert seen.end == end
+    assert end != "fin" or seen.after_s == (1.0 if behaviour == "early-answer" else 0.0)
     assert re.search(pattern, seen.raw, re.DOTALL), seen.raw[:2000]
 
 

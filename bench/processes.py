@@ -128,7 +128,7 @@ def wait_listening(process: Process, port: int, *, within_s: float) -> None:
             raise RuntimeError(f"{process.name} ended at its start")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
-        time.sleep(0.05)
+        time.sleep(0.01)
     raise RuntimeError(f"{process.name} did not listen within {within_s:g} s")
 
 

@@ -91,6 +91,8 @@ class Stand:
     upstream: Process
     gateway: Process | None
     port: int
+    listening_after_s: float = 0.0
+    """From the command to the first connection that was let in."""
 
     @property
     def gone_file(self) -> Path:
@@ -173,10 +175,11 @@ def standing(target: Target, ask: Ask = UNARY, **place_of: Any) -> Iterator[Stan
         if target.start is None:
             yield Stand(target, place, upstream, None, provider_port)
             return
+        begun = time.monotonic()
         gateway = target.start(place)
         stack.callback(gateway.end)
         processes.wait_listening(gateway, place.port, within_s=target.ready_s)
-        stand = Stand(target, place, upstream, gateway, place.port)
+        stand = Stand(target, place, upstream, gateway, place.port, time.monotonic() - begun)
         _wait_answering(stand, ask)
         yield stand
 

@@ -1,7 +1,8 @@
 """Anthropic: its address, its key, the version of its API, and its own wire.
 
 A request of an Anthropic client goes up as it came, with our key. The client's `anthropic-version` and `anthropic-beta`
-pass unchanged: which fields a version takes is between the two of them.
+pass unchanged: which fields a version takes is between the two of them. A chat completion is translated, and its answer
+back.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from adaptors.anthropic_paths import DIALECT, JSON, MESSAGES
 from adaptors.bodies import rename_model
 from adaptors.endpoints import wire_of
 from adaptors.failure import AnswerFailed, BodyState, Failure
-from adaptors.jsonbytes import NotJSON, decoded
+from adaptors.jsonbytes import NotJSON, decoded, encoded
 from adaptors.protocol import Answer
+from adaptors.translation.answer import TranslatedAnswer, frame_of, request_of, translated_headers
+from adaptors.translation.messages_request import write_messages_request
 from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequest
 from adaptors.wires.anthropic_errors import read_anthropic_failure
 from adaptors.wires.anthropic_messages import CountedAnswer, MessagesAnswer
 from adaptors.wires.openai_errors import broken_answer
 from adaptors.wires.openai_json import PassedOn
 
+CHAT: Final = "openai_chat"
 VERSION: Final[Header] = (b"anthropic-version", b"2023-06-01")
 """For clients that name none. Newer versions refuse more: temperature, for one (2026-10-21)."""
 _IDENTITY: Final[Header] = (b"accept-encoding", b"identity")
@@ -37,11 +41,15 @@ class Anthropic:
     key_variable: str = "ANTHROPIC_API_KEY"
     base_url_variable: str = "ANTHROPIC_BASE_URL"
     dialects: tuple[str, ...] = (DIALECT,)
+    translates: tuple[str, ...] = ("chat.completions",)
+    model_families: tuple[str, ...] = ("claude-",)
 
     # What goes up.
 
     def request(self, call: Call, account: ProviderAccount, upstream_model: str | None) -> UpstreamRequest:
         """Return the request as it came, addressed to the provider. Raises BadBody: a model that cannot be renamed."""
+        if call.endpoint.wire == CHAT:
+            return _translated(call, account, upstream_model or call.model or "")
         query = "?" + call.query.decode("latin-1") if call.query else ""
         return UpstreamRequest(
             method=call.method,
@@ -57,9 +65,11 @@ class Anthropic:
 
     # What comes back.
 
-    def answer(self, call: Call, account: ProviderAccount, upstream_model: str | None, max_event_bytes: int) -> Answer:  # noqa: ARG002 - the contract's
+    def answer(self, call: Call, account: ProviderAccount, upstream_model: str | None, max_event_bytes: int) -> Answer:  # noqa: ARG002 - the contract has it
         """Return a fresh reader for the 2xx answer of this call."""
         wire = wire_of(call.endpoint, stream=call.stream)
+        if wire == CHAT:
+            return TranslatedAnswer(MESSAGES, CHAT, frame_of(call, upstream_model, max_event_bytes))
         if wire == MESSAGES:
             model = call.model if upstream_model not in {None, call.model} else None
             return MessagesAnswer(model=model, max_event_bytes=max_event_bytes)
@@ -80,6 +90,12 @@ class Anthropic:
             raise AnswerFailed(broken_answer("The provider's list of models is no list."))
         names = (model.get("id") for model in models if isinstance(model, dict))
         return tuple(name for name in names if isinstance(name, str) and name)
+
+
+def _translated(call: Call, account: ProviderAccount, model: str) -> UpstreamRequest:
+    body, dropped = write_messages_request(request_of(call), model)
+    headers = (*translated_headers(call), VERSION, *_key(account))
+    return UpstreamRequest(b"POST", address(account) + "/messages", headers, encoded(body), dropped)
 
 
 def address(account: ProviderAccount) -> str:

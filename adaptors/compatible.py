@@ -17,11 +17,26 @@ _BOTH: Final = (CHAT, RESPONSES)
 
 COMPATIBLE: Final[tuple[OpenAICompatible, ...]] = (
     # openai-python, src/openai/_client.py
-    OpenAICompatible("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", "OPENAI_BASE_URL", _BOTH),
+    OpenAICompatible(
+        *("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", "OPENAI_BASE_URL"),
+        dialects=_BOTH,
+        model_families=("gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-", "dall-e-", "whisper-", "tts-"),
+        limit_field="max_completion_tokens",
+    ),
     # https://docs.x.ai/developers/quickstart names the key; its SDK takes a host and reads no variable for it
-    OpenAICompatible("xai", "https://api.x.ai/v1", "XAI_API_KEY", "XAI_BASE_URL", _BOTH),
+    OpenAICompatible(
+        *("xai", "https://api.x.ai/v1", "XAI_API_KEY", "XAI_BASE_URL"),
+        dialects=_BOTH,
+        model_families=("grok-",),
+        limit_field="max_completion_tokens",
+    ),
     # https://api-docs.deepseek.com: "/v1" is accepted and has nothing to do with the version of a model
-    OpenAICompatible("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+    # and its thinking mode wants the reasoning_content of the tool calls of a turn back
+    OpenAICompatible(
+        *("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+        model_families=("deepseek-",),
+        replays_reasoning=True,
+    ),
     # https://github.com/mistralai/client-python, README
     OpenAICompatible("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
     # https://console.groq.com/docs/openai
@@ -33,7 +48,12 @@ COMPATIBLE: Final[tuple[OpenAICompatible, ...]] = (
     # https://docs.fireworks.ai/tools-sdks/openai-compatibility
     OpenAICompatible("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
     # https://platform.kimi.ai/docs/api/overview; mainland China: https://api.moonshot.cn/v1
-    OpenAICompatible("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", dialects=_BOTH),
+    OpenAICompatible(
+        *("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
+        dialects=_BOTH,
+        model_families=("kimi-", "moonshot-"),
+        replays_reasoning=True,
+    ),
     # https://www.alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope; other regions have hosts
     # of their own, e.g. https://dashscope-intl.aliyuncs.com/compatible-mode/v1
     OpenAICompatible("qwen", "https://dashscope.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY"),

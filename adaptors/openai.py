@@ -6,15 +6,20 @@ name of the model where the channel maps it, and, where the channel says `ask_us
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import attrs
 
+from adaptors.anthropic_paths import MESSAGES
 from adaptors.bodies import BadBody, rename_model
 from adaptors.endpoints import wire_of
 from adaptors.failure import AnswerFailed, BodyState, Failure
 from adaptors.jsonbytes import Json, NotJSON, decoded, encoded, with_member
 from adaptors.protocol import Answer
+from adaptors.translation.answer import TranslatedAnswer, frame_of, request_of, translated_headers
+from adaptors.translation.carrier import without_thoughts
+from adaptors.translation.chat_request import Options, chat_body
 from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequest
 from adaptors.wires.openai_chat import ChatAnswer
 from adaptors.wires.openai_errors import broken_answer, read_failure
@@ -39,11 +44,19 @@ class OpenAICompatible:
     base_url_variable: str = ""
     dialects: tuple[str, ...] = (CHAT,)
     models_path: str = "/models"
+    model_families: tuple[str, ...] = ()
+    limit_field: str = "max_tokens"
+    """Where it reads the limit of an answer's tokens; OpenAI's reasoning models refuse the old name."""
+    replays_reasoning: bool = False
+    """It wants the `reasoning_content` of earlier turns back."""
+    translates: tuple[str, ...] = ("messages",)
 
     # What goes up.
 
     def request(self, call: Call, account: ProviderAccount, upstream_model: str | None) -> UpstreamRequest:
         """Return the request as it came, addressed to the provider. Raises BadBody: a model that cannot be renamed."""
+        if call.endpoint.wire == MESSAGES:
+            return self._translated(call, account, upstream_model or call.model or "")
         path = call.path.decode("latin-1")
         query = "?" + call.query.decode("latin-1") if call.query else ""
         return UpstreamRequest(
@@ -52,6 +65,17 @@ class OpenAICompatible:
             headers=_headers(call, account),
             body=_body(call, account, upstream_model),
         )
+
+    def _translated(self, call: Call, account: ProviderAccount, model: str) -> UpstreamRequest:
+        options = Options(
+            limit_field=self.limit_field,
+            takes_effort=_TAKES_EFFORT.search(model) is not None,
+            replays_reasoning=self.replays_reasoning,
+        )
+        body, dropped = chat_body(request_of(call), model, options)
+        url = account.base_url.rstrip("/") + "/chat/completions"
+        headers = (*_payers(account), *_authorization(account))
+        return UpstreamRequest(b"POST", url, translated_headers(call) + headers, body, dropped)
 
     def models_request(self, account: ProviderAccount) -> UpstreamRequest:
         """Return the request that lists the provider's models."""
@@ -65,6 +89,8 @@ class OpenAICompatible:
         """Return a fresh reader for the 2xx answer of this call."""
         model = call.model if upstream_model not in {None, call.model} else None
         wire = wire_of(call.endpoint, stream=call.stream)
+        if wire == MESSAGES:
+            return TranslatedAnswer(CHAT, MESSAGES, frame_of(call, upstream_model, max_event_bytes))
         if wire == CHAT:
             hides_usage = _asks_usage(call, account)
             return ChatAnswer(call, model=model, hides_usage=hides_usage, max_event_bytes=max_event_bytes)
@@ -89,6 +115,10 @@ class OpenAICompatible:
 
 
 _IDENTITY: Final[Header] = (b"accept-encoding", b"identity")
+
+# Models that take `reasoning_effort`; others answer 400 (https://platform.openai.com/docs/guides/reasoning,
+# https://docs.x.ai/docs/guides/reasoning).
+_TAKES_EFFORT = re.compile(r"(?:^|/)(?:o[1-9]|gpt-[5-9]|gpt-oss|grok-3-mini)")
 
 # Set on a channel, these say whose account pays (https://platform.openai.com/docs/api-reference/authentication); else
 # what the client says passes.
@@ -120,6 +150,7 @@ def _body(call: Call, account: ProviderAccount, upstream_model: str | None) -> b
     body = call.body
     if body is None:
         return None
+    body = without_thoughts(body)
     if call.model is not None and upstream_model is not None and upstream_model != call.model:
         body = rename_model(body, _content_type(call), upstream_model)
     return _with_usage_asked(body) if _asks_usage(call, account) else body

@@ -69,7 +69,17 @@ class Adaptor(Protocol):
 
     @property
     def dialects(self) -> tuple[str, ...]:
-        """The dialects whose calls this provider can serve."""
+        """The dialects whose calls this provider can serve as they are."""
+        ...
+
+    @property
+    def translates(self) -> tuple[str, ...]:
+        """The names of the endpoints of other dialects whose calls it can serve by translation."""
+        ...
+
+    @property
+    def model_families(self) -> tuple[str, ...]:
+        """What the names of the provider's own models begin with: a channel that lists none is known by these."""
         ...
 
     @property
@@ -90,7 +100,8 @@ class Adaptor(Protocol):
     def request(self, call: Call, account: ProviderAccount, upstream_model: str | None) -> UpstreamRequest:
         """Return what to send for this call; `upstream_model` is the provider's name of the model.
 
-        Raises bodies.BadBody: the model must be renamed and the body leaves open where.
+        Raises bodies.BadBody: the model must be renamed and the body leaves open where, or the provider cannot do what
+        is asked for. Another provider may.
         """
         ...
 

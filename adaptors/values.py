@@ -72,6 +72,8 @@ class Call:
     stream: bool = False
     include_usage: bool = False
     """The client itself asked for the usage chunk (`stream_options.include_usage`)."""
+    created: int = 0
+    """When the call was made, in seconds since 1970: for answers of providers that do not say."""
 
 
 @attrs.frozen

@@ -61,11 +61,18 @@ class WireStand:
 
 
 @asynccontextmanager
-async def open_wire_stand(directory: Path, *adaptors: str, channel: str = "") -> AsyncIterator[WireStand]:
-    """Run a relay with one channel for each of these adaptors; `channel` goes into each of their tables."""
+async def open_wire_stand(
+    directory: Path, *adaptors: str, channel: str = "", list_models: bool = True
+) -> AsyncIterator[WireStand]:
+    """Run a relay with one channel for each of these adaptors; `channel` goes into each of their tables.
+
+    Without `list_models` a channel takes any model.
+    """
     async with AsyncExitStack() as stack:
         upstreams = {name: await stack.enter_async_context(_open_provider(name)) for name in adaptors}
-        toml = "".join(_channel(name, upstream, channel) for name, upstream in upstreams.items())
+        toml = "".join(
+            _channel(name, upstream, channel, list_models=list_models) for name, upstream in upstreams.items()
+        )
         relay = await stack.enter_async_context(open_relay_under_test(settings_for(directory, toml)))
         stand = WireStand(relay, upstreams)
         yield stand
@@ -79,9 +86,9 @@ async def _open_provider(adaptor: str) -> AsyncIterator[FakeUpstream]:
         yield upstream
 
 
-def _channel(adaptor: str, upstream: FakeUpstream, more: str) -> str:
+def _channel(adaptor: str, upstream: FakeUpstream, more: str, *, list_models: bool) -> str:
     _, version, models = PROVIDERS[adaptor]
-    named = "" if "models" in more else f'models = ["{models}"]'
+    named = f'models = ["{models}"]' if list_models else ""
     return f"""
         [[channels]]
         name = "{adaptor}"

@@ -1,0 +1,52 @@
+"""How a thought survives a client whose format has no place for it: inside the id of the tool call that it led to.
+
+Anthropic answers 400 where thinking is on and a tool's result comes back without the signed thought before its call
+(https://docs.claude.com/en/docs/build-with-claude/extended-thinking). A client of another format keeps nothing of the
+kind, but it must send the id of each tool call back as it was. So the id is lengthened by the thoughts, in the letters
+that ids may have, and shortened again on its way to any provider. Nothing is stored, so a restart forgets nothing.
+
+What a client makes up here is its own conversation: the provider checks the signature.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from adaptors.translation.conversation import Thinking
+
+_MARK = "__rt1_"
+MARK = _MARK.encode()
+_CARRIED = re.compile(rb"__rt1_[A-Za-z0-9_-]+")
+_TO_ID = str.maketrans("+/", "-_", "=")
+_FROM_ID = str.maketrans("-_", "+/")
+
+_decode = msgspec.json.Decoder(tuple[Thinking, ...]).decode
+
+
+def packed(call_id: str, thoughts: Iterable[Thinking]) -> str:
+    """Return the id with the thoughts in it; those that nobody signed need not come back."""
+    signed = tuple(thought for thought in thoughts if thought.signature or thought.hidden)
+    if not signed:
+        return call_id
+    base64 = msgspec.json.encode(msgspec.json.encode(signed)).decode().strip('"')  # bytes are base64 there
+    return call_id + _MARK + base64.translate(_TO_ID)
+
+
+def unpacked(call_id: str) -> tuple[str, tuple[Thinking, ...]]:
+    """Return the provider's own id and the thoughts. What was cut or changed on its way holds none."""
+    own, mark, carried = call_id.partition(_MARK)
+    if not mark:
+        return call_id, ()
+    padded = carried.translate(_FROM_ID) + "=" * (-len(carried) % 4)
+    try:
+        return own, _decode(msgspec.json.decode(f'"{padded}"', type=bytes))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return own, ()
+
+
+def without_thoughts(body: bytes) -> bytes:
+    """Return a request body with the providers' own ids: a conversation may go on with another provider."""
+    return _CARRIED.sub(b"", body) if MARK in body else body

@@ -1,0 +1,242 @@
+"""What a conversation with a model is, whatever format it is written in: a request, an answer, the events of a stream.
+
+The law: each format is read into these values and written from them, so that n formats need n readers and n writers.
+What a reader cannot say with them it names in `dropped`, or refuses; a writer does the same with what its format lacks.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from adaptors.bodies import BadBody
+from adaptors.jsonbytes import Json
+from adaptors.values import Usage
+
+
+class Value(msgspec.Struct, frozen=True):
+    """A value: made for every event of a stream, hence of the quickest kind."""
+
+
+# What a turn is made of.
+
+
+class Text(Value, frozen=True):
+    """Words."""
+
+    text: str
+
+
+class Image(Value, frozen=True):
+    """A picture: its bytes in base64 with their media type, or its address."""
+
+    media_type: str = ""
+    data: str = ""
+    url: str = ""
+
+
+class Document(Value, frozen=True):
+    """A file for the model to read: its bytes in base64 with their media type, or its address."""
+
+    media_type: str = ""
+    data: str = ""
+    url: str = ""
+    title: str = ""
+
+
+class Thinking(Value, frozen=True):
+    """What the model thought. The signature, or the whole thought where it is hidden, is for its own provider alone."""
+
+    text: str = ""
+    signature: str = ""
+    hidden: str = ""
+    origin: str = ""
+    """Whose signature it is: the name of a wire."""
+
+
+class ToolCall(Value, frozen=True):
+    """The model wants a tool used. The arguments are JSON as it wrote it, which may be broken."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class ToolResult(Value, frozen=True):
+    """What a tool gave."""
+
+    id: str
+    parts: tuple[Text | Image | Document, ...]
+    is_error: bool = False
+
+
+Part: TypeAlias = Text | Image | Document | Thinking | ToolCall | ToolResult
+Role: TypeAlias = Literal["system", "user", "assistant"]
+
+
+class Message(Value, frozen=True):
+    """One turn. Results of tools are the user's."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+
+# What is asked for.
+
+
+class Tool(Value, frozen=True):
+    """A function that the model may want called; its schema is JSON Schema."""
+
+    name: str
+    description: str = ""
+    schema: Json = None
+    strict: bool | None = None
+
+
+class ToolChoice(Value, frozen=True):
+    """Whether tools are to be used: `one` names it."""
+
+    mode: Literal["auto", "none", "any", "one"]
+    name: str = ""
+
+
+class OutputFormat(Value, frozen=True):
+    """The answer is to be JSON: any, or by a schema."""
+
+    schema: Json = None
+    name: str = ""
+    strict: bool | None = None
+
+
+class Reasoning(Value, frozen=True):
+    """How much to think: in words, or in tokens. `none` is not at all, two empty fields are as the model likes."""
+
+    effort: str = ""
+    budget: int = 0
+
+
+class ChatRequest(Value, frozen=True):
+    """A whole request. None is: nothing was said."""
+
+    model: str
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel: bool | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop: tuple[str, ...] = ()
+    output: OutputFormat | None = None
+    reasoning: Reasoning | None = None
+    user: str | None = None
+    stream: bool = False
+    dropped: tuple[str, ...] = ()
+    """What the reader could not say."""
+
+
+# What is answered.
+
+Reason: TypeAlias = Literal["stop", "stop_sequence", "length", "tool", "filtered", "refused", "paused"]
+
+
+class Reply(Value, frozen=True):
+    """A whole answer."""
+
+    id: str
+    model: str
+    parts: tuple[Part, ...]
+    reason: Reason
+    usage: Usage | None = None
+    stop_sequence: str | None = None
+
+
+class Started(Value, frozen=True):
+    """The answer begins; nothing is said yet."""
+
+    id: str
+    model: str
+
+
+class TextDelta(Value, frozen=True):
+    """More words."""
+
+    text: str
+
+
+class ThinkingDelta(Value, frozen=True):
+    """More of a thought."""
+
+    text: str
+
+
+class ThinkingSigned(Value, frozen=True):
+    """The thought is over, and this is its signature; or it was hidden all along."""
+
+    signature: str = ""
+    hidden: str = ""
+    origin: str = ""
+
+
+class ToolStarted(Value, frozen=True):
+    """The model begins to write a tool call. `index` tells calls apart that are written at the same time."""
+
+    index: int
+    id: str
+    name: str
+
+
+class ToolDelta(Value, frozen=True):
+    """More of a tool call's arguments."""
+
+    index: int
+    fragment: str
+
+
+class ToolEnded(Value, frozen=True):
+    """The tool call is whole. Not every format says so."""
+
+    index: int
+
+
+class Counted(Value, frozen=True):
+    """The tokens so far; the last one counts."""
+
+    usage: Usage
+
+
+class Finished(Value, frozen=True):
+    """The model has stopped, for this reason."""
+
+    reason: Reason
+    stop_sequence: str | None = None
+
+
+class Ended(Value, frozen=True):
+    """The stream has proven that it is complete."""
+
+
+Event: TypeAlias = (
+    Started
+    | TextDelta
+    | ThinkingDelta
+    | ThinkingSigned
+    | ToolStarted
+    | ToolDelta
+    | ToolEnded
+    | Counted
+    | Finished
+    | Ended
+)
+
+
+# What cannot be said.
+
+CANNOT: Final = "unsupported_parameter"
+
+
+def refused(param: str, why: str) -> BadBody:
+    """Return the refusal of a request whose answer would be wrong without this field. `why` is a whole sentence."""
+    return BadBody(why, param=param, code=CANNOT)

@@ -1,0 +1,63 @@
+"""What an answer's writer must know beside the answer, and the contracts of readers and writers of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+
+from adaptors.sse import ServerEvent
+from adaptors.translation.conversation import Event, Reply
+from adaptors.values import Usage
+
+
+@attrs.frozen
+class Frame:
+    """`model` is the client's name of the model where it is not the provider's. `created` is in seconds since 1970."""
+
+    max_bytes: int
+    model: str | None = None
+    created: int = 0
+    include_usage: bool = False
+    input_estimate: int = 0
+    """Tokens that the request may have, for a format that tells them before they are counted."""
+
+
+class StreamReader(Protocol):
+    """Reads the events of a provider's stream. A state machine; one for each attempt."""
+
+    def read(self, event: ServerEvent) -> list[Event]:
+        """Return what this event says; `Ended` comes last. Raises AnswerFailed: an error, or garbage."""
+        ...
+
+    def end(self) -> list[Event]:
+        """The stream has ended cleanly: return what that means. Raises AnswerFailed unless it is complete."""
+        ...
+
+
+class StreamWriter(Protocol):
+    """Writes the events of a client's stream. A state machine; one for each attempt."""
+
+    def write(self, event: Event) -> bytes:
+        """Return the bytes that say it: whole events, or nothing. Raises AnswerFailed: too much had to be held."""
+        ...
+
+
+@attrs.frozen
+class Codec:
+    """How answers of one wire are read and written."""
+
+    reader: Callable[[], StreamReader]
+    writer: Callable[[Frame], StreamWriter]
+    read_reply: Callable[[bytes], Reply]
+    """Raises AnswerFailed: it is no such answer, or an error inside a 200."""
+    write_reply: Callable[[Reply, Frame], bytes]
+
+
+def own_id(given: str, prefix: str) -> str:
+    """Return the id as this format would have it; the provider's own stays to be seen in it."""
+    return given if given.startswith(prefix) else prefix + given
+
+
+NO_USAGE = Usage()

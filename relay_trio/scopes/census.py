@@ -6,10 +6,11 @@ zero (guarantee G2).
 
 from __future__ import annotations
 
+import gc
 import inspect
 import linecache
 from collections.abc import Iterable, Iterator
-from types import CoroutineType, FrameType
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
 import attrs
@@ -136,23 +137,23 @@ def await_stack(task: trio.lowlevel.Task) -> list[str]:
     lines: list[str] = []
     coroutine: Any = task.coro
     while coroutine is not None and len(lines) < _MAX_STACK:
-        frame = _frame_of(coroutine)
-        if frame is not None:
+        frame = _first_of(coroutine, ("cr_frame", "gi_frame", "ag_frame"))
+        if frame is None:
+            coroutine = _hidden_in(coroutine)
+        else:
             lines.append(_line_of(frame))
-        coroutine = (
-            getattr(coroutine, "cr_await", None)
-            or getattr(coroutine, "ag_await", None)
-            or getattr(coroutine, "gi_yieldfrom", None)
-        )
+            coroutine = _first_of(coroutine, ("cr_await", "gi_yieldfrom", "ag_await"))
     return lines
 
 
-def _frame_of(coroutine: CoroutineType[Any, Any, Any]) -> FrameType | None:
-    for name in ("cr_frame", "gi_frame", "ag_frame"):
-        frame: FrameType | None = getattr(coroutine, name, None)
-        if frame is not None:
-            return frame
-    return None
+def _first_of(coroutine: object, names: tuple[str, ...]) -> Any:
+    return next((found for name in names if (found := getattr(coroutine, name, None)) is not None), None)
+
+
+def _hidden_in(awaited: object) -> object | None:
+    """Return the coroutine or generator that an object is a wrapper of: what `__await__` gives names it nowhere."""
+    held = (one for one in gc.get_referents(awaited) if isinstance(one, CoroutineType | GeneratorType | AsyncGeneratorType))
+    return next(held, None)
 
 
 def _line_of(frame: FrameType) -> str:

@@ -152,7 +152,9 @@ def _first_of(coroutine: object, names: tuple[str, ...]) -> Any:
 
 def _hidden_in(awaited: object) -> object | None:
     """Return the coroutine or generator that an object is a wrapper of: what `__await__` gives names it nowhere."""
-    held = (one for one in gc.get_referents(awaited) if isinstance(one, CoroutineType | GeneratorType | AsyncGeneratorType))
+    held = (
+        one for one in gc.get_referents(awaited) if isinstance(one, CoroutineType | GeneratorType | AsyncGeneratorType)
+    )
     return next(held, None)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import AsyncIterator, Generator
+from typing import Any
 
 import pytest
 import trio
@@ -146,6 +148,33 @@ async def test_a_stack_shows_where_and_no_values() -> None:
     assert names[:3] == ["outer", "inner", "sleep_forever"]
     assert all(f"{__file__}:" in line for line in stack[:2])
     assert "canary-prompt" not in "".join(stack)
+
+
+async def test_a_stack_reaches_through_what_is_awaited() -> None:
+    """An object with `__await__`, an async generator: the frames behind them are the ones that one looks for."""
+
+    class Awaited:
+        def __await__(self) -> Generator[Any, Any, None]:
+            return self._run().__await__()
+
+        async def _run(self) -> None:
+            async for _ in self._generate():
+                pass
+
+        async def _generate(self) -> AsyncIterator[None]:
+            await trio.sleep_forever()
+            yield
+
+    async def outer() -> None:
+        await Awaited()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outer)
+        await trio.testing.wait_all_tasks_blocked()
+        (task,) = nursery.child_tasks
+        text = "\n".join(await_stack(task))
+        nursery.cancel_scope.cancel()
+    assert text.index("outer") < text.index("_run") < text.index("_generate") < text.index("sleep_forever")
 
 
 async def test_a_stack_has_a_bound() -> None:

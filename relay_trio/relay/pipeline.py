@@ -107,7 +107,7 @@ class Pipeline:
         if services.drain.draining and not quiet:
             if record.outcome is Ended.DRAINED:
                 services.drain.cut += 1
-            else:
+            elif record.outcome is not Ended.REJECTED:
                 services.drain.finished += 1
         services.meter.request_finished(record)
         log = services.log.debug if quiet else services.log.info

@@ -81,11 +81,15 @@ async def test_the_health_of_a_relay_at_rest(tmp_path: Path) -> None:
 
 async def test_the_health_tells_what_lives(tmp_path: Path) -> None:
     """Requests, their age, and what they hold."""
-    async with open_stand(tmp_path, "silent-before-head", relay="max_concurrency = 2\nmax_queue = 5") as stand:
-        async with live_request(stand), live_request(stand, requests=2), connect(stand.address) as queued:
-            await queued.send(UNARY)
-            await trio.sleep(29)
-            health = (await get(stand, HEALTH)).json()
+    async with (
+        open_stand(tmp_path, "silent-before-head", relay="max_concurrency = 2\nmax_queue = 5") as stand,
+        live_request(stand),
+        live_request(stand, requests=2),
+        connect(stand.address) as queued,
+    ):
+        await queued.send(UNARY)
+        await trio.sleep(29)
+        health = (await get(stand, HEALTH)).json()
     assert (health["nurseries"], health["requests"]["live"], health["requests"]["queued"]) == (4, 2, 1)
     assert health["requests"]["oldest_s"] == pytest.approx(29.2, abs=0.2)
     assert health["balance"]["upstream_connections"]["live"] == 2

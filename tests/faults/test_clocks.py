@@ -7,7 +7,8 @@ clock says of itself (phase, limit, setting) is held here word for word, because
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from stand import (
     STREAM,
     UNARY,
     Stand,
+    channel_table,
     error_of,
     open_pair,
     open_stand,
@@ -29,12 +31,21 @@ from stand import (
     upload,
 )
 
+from adaptors import registry
+from relay_trio.assembly import Process, build_app, secrets_of
+from relay_trio.edge import seam
+from relay_trio.edge.listening import open_listeners
+from relay_trio.edge.server import Server
+from relay_trio.relay.services import Drain
+from relay_trio.telemetry.log import configure, get_logger
+from relay_trio.telemetry.log_writer import MemoryLog
+from relay_trio.telemetry.redaction import Redactor
 from relay_trio.testing.certificates import client_context
 from relay_trio.testing.conversation import Conversation, Fault, Misbehaviour, Nature, Stage
 from relay_trio.testing.fake_client import FakeClient, Response, connect
 from relay_trio.testing.fake_upstream import open_deaf_address, open_fake_upstream
 from relay_trio.testing.oracle import Snapshot
-from relay_trio.testing.relay import CLIENT_KEY
+from relay_trio.testing.relay import CLIENT_KEY, RelayUnderTest, settings_for
 from relay_trio.testing.script import Act
 from relay_trio.testing.shapes import never_reads, post, with_fields
 
@@ -683,6 +694,115 @@ async def test_the_heads_clock_starts_anew_for_each_request(tmp_path: Path) -> N
         await client.send(UNARY[50:])
         assert (await client.read_response()).status == 200
         await stand.line(2)
+
+
+# ---- The drain
+
+
+@attrs.define
+class Served:
+    """A server of ours in this trio run, and the exit status with which it ended."""
+
+    stand: Stand
+    server: Server
+    log: MemoryLog
+    status: int | None = None
+    ended_at: float = 0.0
+
+
+@asynccontextmanager
+async def open_server(directory: Path, behaviour: str, limits: str) -> AsyncIterator[Served]:
+    """Run a whole server with its drain, which must have ended when the block does."""
+    async with open_fake_upstream(behaviour) as upstream:
+        settings = settings_for(directory, f"[relay.limits]\n{limits}\n{channel_table('main', upstream)}")
+        seam.install()
+        log, redactor, drain = MemoryLog(), Redactor(secrets_of(settings)), Drain()
+        configure(log, redactor, level="debug")
+        process = Process(
+            settings=settings,
+            adaptors=registry.load(),
+            load=lambda: settings,
+            path=None,
+            sink=log,
+            redactor=redactor,
+            drain=drain,
+        )
+        app = build_app(process)
+        server = Server(app, settings, drain, get_logger(), end_at_once=lambda: None)
+        listeners = open_listeners(settings.listen)
+        host, port = listeners[0].getsockname()
+        served = Served(Stand(RelayUnderTest(host, port, app, process, log), upstream), server, log)
+
+        async def serve(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+            served.status = await server.serve(listeners, task_status.started)
+            served.ended_at = trio.current_time()
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve)
+            yield served
+
+
+async def test_a_drain_waits_for_what_lives_and_takes_nothing_new(tmp_path: Path) -> None:
+    """Status 0: the last one ended in time, and the server with it, at once."""
+    async with open_server(tmp_path, "late-head;interval=100", "total = 900") as served:
+        stand = served.stand
+        async with connect(stand.address) as client:
+            await client.send(UNARY)
+            await stand.upstream.wait_requests(1)
+            served.server.begin_drain("a test")
+            response = await stand.ask(UNARY)
+            assert (response.status, error_of(response)["code"]) == (503, "relay_draining")
+            assert (response.head.get("connection"), response.head.get("retry-after")) == ("close", "1")
+            assert (await client.read_response()).status == 200
+    assert served.status == 0
+    assert served.ended_at == pytest.approx(100, abs=1)
+    (ended,) = stand.relay.lines("drain_ended")
+    assert (ended["live"], ended["finished"], ended["cut"]) == (1, 1, 0)
+
+
+async def test_a_drain_cuts_what_takes_longer_than_its_clock(tmp_path: Path) -> None:
+    """RELAY_DRAIN_TIMEOUT: each client is told in its dialect, and the status is 1."""
+    async with open_server(tmp_path, "silent-mid-body", "drain = 40") as served:
+        stand = served.stand
+        async with connect(stand.address) as client:
+            await client.send(STREAM)
+            await client.read_head()
+            served.server.begin_drain("a test")
+            _, error = await read_failed_stream(client)
+            assert error["code"] == "relay_drained"
+            assert trio.current_time() == pytest.approx(40, abs=1)
+    assert served.status == 1
+    assert served.ended_at == pytest.approx(40, abs=3)
+    (line,) = stand.relay.finished()
+    assert (line["outcome"], line["left_open"]) == ("drained", 0)
+
+
+async def test_without_a_setting_a_drain_lasts_as_long_as_the_longest_request(tmp_path: Path) -> None:
+    """The total and a minute: so nothing is cut that was promised its time."""
+    async with (
+        open_server(tmp_path, "silent-before-head", "total = 300") as served,
+        connect(served.stand.address) as client,
+    ):
+        await client.send(UNARY)
+        await served.stand.upstream.wait_requests(1)
+        served.server.begin_drain("a test")
+        assert (await client.read_response()).status == 504
+    assert served.status == 0
+    assert served.ended_at == pytest.approx(300, abs=3)
+    assert served.stand.relay.lines("drain_started")[0]["limit_s"] == 360
+
+
+async def test_a_drain_ends_with_clients_that_stall(tmp_path: Path) -> None:
+    """One that reads nothing, one that sent half a head, one that is idle: none of them holds the server."""
+    async with open_server(tmp_path, "endless-body;interval=0", "drain = 30\nclient_write = 600") as served:
+        address = served.stand.address
+        async with never_reads(address, STREAM), connect(address) as half, connect(address):
+            await half.send(UNARY[:40])
+            await trio.sleep(5)
+            served.server.begin_drain("a test")
+            await trio.sleep(30 + 5 + 4)
+            assert served.status == 1
+            assert served.ended_at <= 5 + 30 + 5 + 4
 
 
 # ---- Keep-alive: not a limit, but a clock

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import attrs
 import trio
 
+from adaptors.gemini_paths import split_version
 from adaptors.values import Header
 from relay_trio.edge import dialect as dialects
 from relay_trio.edge.connection import ConnectionServices
@@ -123,7 +124,7 @@ class App:
             work = _own_work(running, own, object_id, request)
             await running.pipeline.run(request, dialects.DEFAULT, work, name="monitoring", quiet=True)
             return
-        place = dialects.place_of(request.method, request.raw_path, request.fields)
+        place = dialects.place_of(request.method, request.raw_path, request.query, request.fields)
         await running.pipeline.run(request, place.dialect, _api_work(running, place, request), name="request")
 
 
@@ -140,7 +141,7 @@ def _own_work(running: Running, own: OwnPath, object_id: str, request: ClientReq
 def _api_work(running: Running, place: Place, request: ClientRequest) -> Work:
     if place.endpoint is not None:
         if place.endpoint.name in _MODEL_ENDPOINTS and request.method == "GET":
-            return lambda exchange: running.models.answer(exchange, place.path)
+            return lambda exchange: running.models.answer(exchange, split_version(place.path)[1])
         return Relaying(running.services, place.endpoint, place.path)
     allowed = running.services.catalog.current.settings.cors_origins
     if request.method == "OPTIONS" and allowed:

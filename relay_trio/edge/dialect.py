@@ -6,14 +6,18 @@ provider writes them, also when the relay itself has something to say.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import attrs
 
 from adaptors.anthropic_paths import ANTHROPIC_PATHS, is_anthropic
 from adaptors.dialects.anthropic import ANTHROPIC
+from adaptors.dialects.gemini import GEMINI, GEMINI_ARRAY
 from adaptors.dialects.openai import CHAT, dialect_of
 from adaptors.endpoints import OPENAI_PATHS, nearest, normalise
+from adaptors.gemini import asks_for_events
+from adaptors.gemini_paths import GEMINI_PATHS, is_gemini, split_version
 from adaptors.paths import PathTable
 from adaptors.protocol import Dialect
 from adaptors.values import Endpoint
@@ -24,7 +28,10 @@ DEFAULT: Dialect = CHAT
 
 @attrs.frozen
 class Place:
-    """Where a request goes: the path below the version prefix, whose API it is, and what it means there, if anything."""
+    """Where a request goes: the path below the version prefix, whose API it is, and what it means there, if anything.
+
+    Gemini's paths keep their version, which says what may stand in a body.
+    """
 
     path: bytes
     dialect: Dialect
@@ -33,17 +40,33 @@ class Place:
 
     def methods(self) -> tuple[str, ...]:
         """Return the methods that the path takes; none where there is no such path."""
-        return self.table.allowed_methods(self.path)
+        path = split_version(self.path)[1] if self.table is GEMINI_PATHS else self.path
+        return self.table.allowed_methods(path)
 
 
-def place_of(method: str, raw_path: bytes, fields: Mapping[bytes, bytes]) -> Place:
-    """Return what a request is for, by its path and, where two providers share it, by its headers."""
+_NAMES_GEMINI = frozenset({b"x-goog-api-key", b"x-goog-api-client"})
+_GEMINI_KEY = re.compile(rb"(?:^|&)key=")
+
+
+def place_of(method: str, raw_path: bytes, query: bytes, fields: Mapping[bytes, bytes]) -> Place:
+    """Return what a request is for, by its path and, where two providers share it, by its headers and its query."""
     path = normalise(raw_path)
     verb = method.encode("ascii")
     if is_anthropic(path, version_named=b"anthropic-version" in fields):
         return Place(path, ANTHROPIC, ANTHROPIC_PATHS.match(verb, path), ANTHROPIC_PATHS)
+    version, below = split_version(raw_path)
+    if is_gemini(verb, version, below, named=_names_gemini(query, fields)):
+        dialect = GEMINI_ARRAY if below.endswith(_STREAM_METHOD) and not asks_for_events(query) else GEMINI
+        return Place(version + below, dialect, GEMINI_PATHS.match(verb, below), GEMINI_PATHS)
     endpoint = OPENAI_PATHS.match(verb, path)
     return Place(path, DEFAULT if endpoint is None else dialect_of(endpoint), endpoint, OPENAI_PATHS)
+
+
+_STREAM_METHOD = b":streamGenerateContent"
+
+
+def _names_gemini(query: bytes, fields: Mapping[bytes, bytes]) -> bool:
+    return not _NAMES_GEMINI.isdisjoint(fields) or (bool(query) and _GEMINI_KEY.search(query) is not None)
 
 
 def nearest_path(path: bytes) -> str | None:

@@ -85,7 +85,7 @@ class Server:
                 nursery.cancel_scope.cancel(reason="the server has ended")
         return 1 if self._drain.cut or self._crashed else 0
 
-    async def _run_hypercorn(
+    async def _run_hypercorn(  # noqa: ASYNC114, ASYNC128 - hypercorn says when it has started
         self, config: Config, sockets: Sockets, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED
     ) -> None:
         self._ended = trio.Event()

@@ -235,7 +235,7 @@ class Supervisor:
             if worker.process.returncode is None:  # only if this very process fails: no worker shall outlive it
                 worker.process.kill()
                 with shielded():
-                    await worker.process.wait()
+                    await worker.process.wait()  # noqa: ASYNC102 - `shielded` is a shield with a bound
             del self._live[slot]
         self._bury(worker)
         return worker.serves

@@ -32,7 +32,6 @@ _BODY_BYTES_PER_SECOND = 128 * 1024
 """Each so many bytes earn the client's body one more second: a slow line is no attack, a dripping one is."""
 
 _STREAM_HEADERS: list[Header] = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
@@ -89,7 +88,7 @@ class Exchange:
         self.head_sent = False
         self.content_sent = False
         self.finished = False
-        self.stream_headers = _STREAM_HEADERS
+        self.stream_headers = [(b"content-type", dialect.stream_content_type), *_STREAM_HEADERS]
         self.last_sent = trio.current_time()
         self.keepalive_after = self.keepalive_interval = float("inf")
         self._extra_headers = extra_headers
@@ -251,8 +250,9 @@ class Exchange:
 
     def set_stream_headers(self, headers: list[Header]) -> None:
         """Let the stream's head carry the provider's headers, and what proxies between must know."""
-        ours = {name for name, _ in _STREAM_HEADERS}
-        self.stream_headers = [field for field in headers if field[0] not in ours] + _STREAM_HEADERS
+        ours = [(b"content-type", self.dialect.stream_content_type), *_STREAM_HEADERS]
+        names = {name for name, _ in ours}
+        self.stream_headers = [field for field in headers if field[0] not in names] + ours
 
     # Keep-alive
 

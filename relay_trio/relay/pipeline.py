@@ -68,8 +68,8 @@ class Pipeline:
             async with scope:
                 try:
                     await work(exchange)
-                except BaseException as error:
-                    await self._fail(exchange, error)
+                except BaseException as error:  # noqa: ASYNC103 - re-raised below, unless it is an Exception
+                    await self._fail(exchange, error)  # noqa: ASYNC102 - it shields itself, within its bound
                     if not isinstance(error, Exception):
                         raise  # the scope takes the cancellation that is its own
                 finally:

@@ -13,6 +13,7 @@ import trio
 from adaptors.bodies import BadBody, Peeked, peek
 from adaptors.endpoints import body_kind, stored_id, wire_of
 from adaptors.failure import AnswerFailed, FailureKind
+from adaptors.gemini_paths import asked_by_path
 from adaptors.values import BodyKind, Call, Endpoint
 from relay_trio.accounts.keys import Key, presented_key
 from relay_trio.channels.catalog import Catalog
@@ -96,6 +97,7 @@ class Relaying:
                 peeked = peek(self.endpoint, content_type, body, query)
             except BadBody as error:
                 raise _bad_request(error) from error
+        model, stream = asked_by_path(self.path) if self.endpoint.model_in_path else (peeked.model, peeked.stream)
         call = Call(
             endpoint=self.endpoint,
             dialect=exchange.dialect.name,
@@ -104,8 +106,8 @@ class Relaying:
             query=query,
             headers=header_fields.to_upstream(request.headers),
             body=body,
-            model=peeked.model,
-            stream=peeked.stream,
+            model=model,
+            stream=stream,
             include_usage=peeked.include_usage,
             created=int(self.services.utc_now()),
         )

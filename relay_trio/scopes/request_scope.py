@@ -94,7 +94,7 @@ class RequestScope:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         try:
-            return await self._manager.__aexit__(kind, error, traceback)
+            return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102 - the nursery's own end
         finally:
             self._registry.leave(self._serial)
             self._registry.balance.request_scopes.closed += 1

@@ -272,7 +272,7 @@ async def open_fake_upstream(
     scheme = "http" if tls is None else "https"
     upstream = FakeUpstream(f"{scheme}://{_in_url(bound[0])}:{bound[1]}", bound, script, tls)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(trio.serve_listeners, upstream.serve, [listener]), name="fake upstream")
+        nursery.start_soon(partial(trio.serve_listeners, upstream.serve, [listener]), name="fake upstream")  # noqa: ASYNC113 - it listens
         try:
             yield upstream
         finally:

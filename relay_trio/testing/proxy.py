@@ -270,7 +270,7 @@ async def _served(
     listener: trio.SocketListener, serve: Callable[[trio.SocketStream], Awaitable[None]], name: str
 ) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(trio.serve_listeners, serve, [listener]), name=name)
+        nursery.start_soon(partial(trio.serve_listeners, serve, [listener]), name=name)  # noqa: ASYNC113 - it listens
         try:
             yield
         finally:

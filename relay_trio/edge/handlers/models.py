@@ -28,6 +28,7 @@ _CONVERSES = {
     "openai_chat": "chat.completions",
     "openai_responses": "responses",
     "anthropic": "messages",
+    "gemini": "models.generate_content",
 }
 """The endpoint of each dialect by which a listed model is most likely to be asked."""
 _JSON = (b"content-type", b"application/json")

@@ -52,6 +52,11 @@ def _rss_after(record: Record) -> float | None:
     return float(record["rss_after_kib"] - record["rss_idle_kib"]) / 1024
 
 
+def _at_rest(name: str, scale: float = 1.0, own: int = 0) -> Value:
+    """Return the reading of what is there when the soak is over, less what the looking itself takes."""
+    return lambda record: (record["rest"][name] - own) * scale
+
+
 def _drift(record: Record) -> float | None:
     parts = record["rss_parts_kib"]
     return 100 * (parts[-1] - parts[0]) / parts[0] if len(parts) > 1 and parts[0] else None
@@ -127,6 +132,19 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
             Column("p99 ms", _field("closed_p99_ms"), 2),
             Column("max ms", _field("closed_max_ms"), 1),
             Column("never closed", _field("never_closed")),
+        ),
+    ),
+    "W8": (
+        "W8: all faults mixed",
+        (
+            Column("requests", _field("done")),
+            RATE,
+            Column("MiB after", _at_rest("resident_kib", 1 / 1024), 1),
+            Column("MiB before", lambda record: record["idle"]["resident_kib"] / 1024, 1),
+            Column("descriptors after", _at_rest("descriptors")),
+            Column("before", lambda record: record["idle"]["descriptors"]),
+            Column("requests still live", _at_rest("nurseries", own=1)),
+            Column("left at the provider", _field("upstream_left_open")),
         ),
     ),
     "start": (

@@ -160,6 +160,7 @@ class _Relay:
             lambda: self.catalog.current.settings.watchdog,
             lambda: self.balance.client_connections.live,
             lambda: memory().rss_mb,
+            meter=self.metrics,
         )
         self.siblings = Siblings(process.runtime)
         self.vitals = Vitals(

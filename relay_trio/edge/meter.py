@@ -8,6 +8,7 @@ import trio
 from adaptors.values import Usage
 from relay_trio.edge.handlers.health import Vitals
 from relay_trio.relay.record import Record
+from relay_trio.scopes.census import take_census
 from relay_trio.telemetry.metrics import FinishedRequest, Metrics, Sample
 from relay_trio.telemetry.process import descriptors, memory
 from relay_trio.upstream.pool import Pool
@@ -44,6 +45,7 @@ class MetricsMeter:
                 body_bytes={
                     "from_client": scope.bytes_in,
                     "to_client": scope.bytes_out,
+                    "to_upstream": record.upstream_bytes_out,
                     "from_upstream": record.upstream_bytes_in,
                 },
                 tokens={} if usage is None else _tokens(usage),
@@ -83,7 +85,7 @@ class Sampler:
         self.metrics.sample(
             Sample(
                 live_nurseries=len(vitals.registry),
-                tasks=counts["tasks"].live + counts["client_connections"].live,
+                tasks=take_census(None).tasks,
                 live_requests=slots.live,
                 queued_requests=slots.queued,
                 idle_upstream_connections=pool.idle,

@@ -75,6 +75,7 @@ class Attempt:
         )
         scope = self.exchange.scope
         scope.holding += 1
+        self.exchange.record.upstream_bytes_out += scope.bytes_in if request.body is None else len(request.body)
         try:
             await self._answer(response, model)
         finally:

@@ -37,6 +37,8 @@ class Record:
     chunks_in: int = 0
     chunks_out: int = 0
     upstream_bytes_in: int = 0
+    upstream_bytes_out: int = 0
+    """Bytes of the body that went to providers: of each attempt whose head was answered."""
     first_event_s: float | None = None
     """Seconds from the request's start to its first event with content."""
     keepalives: int = 0

@@ -37,6 +37,16 @@ class Speaker(Protocol):
         """Say what an operator must look at."""
 
 
+class Meter(Protocol):
+    """Where findings are counted."""
+
+    def count_watchdog_finding(self, finding: str) -> None:
+        """Count a look that found a warning or an error."""
+
+    def observe_loop_stall(self, seconds: float) -> None:
+        """Count a time in which the event loop did not turn."""
+
+
 @attrs.define
 class LoopLag:
     """How late the event loop ran its heartbeat, in seconds: the last time, and the worst since the last look."""
@@ -64,12 +74,15 @@ class Watchdog:
         settings: Callable[[], WatchdogSettings],
         live_connections: Callable[[], int],
         memory_mb: Callable[[], float | None],
+        *,
+        meter: Meter | None = None,
     ) -> None:
         self._registry = registry
         self._speaker = speaker
         self._settings = settings
         self._live_connections = live_connections
         self._memory_mb = memory_mb
+        self._meter = meter
         self._last_live = 0
         self._last_connections = 0
         self.lag = LoopLag()
@@ -95,6 +108,8 @@ class Watchdog:
             self.lag.worst = max(self.lag.worst, late)
             if late >= STALL_S:
                 self.lag.stalls += 1
+                if self._meter is not None:
+                    self._meter.observe_loop_stall(late)
                 self._speaker.warning("loop_blocked", blocked_s=round(late, 3), nurseries=len(self._registry))
 
     def judge(self) -> Finding:
@@ -121,6 +136,8 @@ class Watchdog:
         speak = {"ok": self._speaker.debug, "warning": self._speaker.warning, "error": self._speaker.error}
         if finding.level != "ok":
             self.findings[finding.level] += 1
+            if self._meter is not None:
+                self._meter.count_watchdog_finding(finding.level)
         speak[finding.level]("watchdog", reasons=list(finding.reasons) or None, **self._facts())
         self._last_live = len(self._registry)
         self._last_connections = self._live_connections()

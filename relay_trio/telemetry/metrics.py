@@ -210,7 +210,7 @@ class Metrics:
         self._count(self._keepalives, self.labels.dialect(dialect))
 
     def count_watchdog_finding(self, finding: str) -> None:
-        """Count something that the watchdog found: `overdue`, `warning`, ... (named in code)."""
+        """Count a look of the watchdog that found something, by its level: `warning` or `error`."""
         self._count(self._findings, finding)
 
     def observe_loop_stall(self, seconds: float) -> None:

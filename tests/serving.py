@@ -23,7 +23,7 @@ import trio
 from relay_trio.testing.fake_client import FakeClient, Response, connect
 from relay_trio.testing.shapes import chat
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 SERVE = ("-m", "relay_trio", "serve", "--listen", "127.0.0.1:0")
 HYPERCORN = ("-m", "hypercorn", "-k", "trio", "-b", "127.0.0.1:0", "relay_trio.asgi:app")

@@ -28,9 +28,13 @@ class Answer(Protocol):
     """An event that is more than an opening event was yielded: from here on no other attempt may follow."""
     complete: bool
     """The wire's terminal event was seen and yielded."""
-    usage: Usage | None
     stored_id: str | None
     """The id of the object that the answer made (`resp_...`), once it is known."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens counted so far."""
+        ...
 
     @property
     def sequence(self) -> int:
@@ -151,6 +155,7 @@ class Dialect(Protocol):
     error_format: str
     """Whose provider errors its clients may be told unchanged: `openai`, `anthropic`, `gemini` (`Failure.format`)."""
     error_content_type: bytes
+    stream_content_type: bytes
 
     def error_body(self, report: ErrorReport) -> bytes:
         """Return the body of an error answer."""

@@ -13,11 +13,12 @@ from typing import Final
 
 from adaptors.anthropic import Anthropic
 from adaptors.compatible import COMPATIBLE
+from adaptors.gemini import Gemini
 from adaptors.protocol import Adaptor
 
 ENTRY_POINT_GROUP: Final = "relay_trio.adaptors"
 
-_OURS: Final[tuple[Adaptor, ...]] = (*COMPATIBLE, Anthropic())
+_OURS: Final[tuple[Adaptor, ...]] = (*COMPATIBLE, Anthropic(), Gemini())
 BUILT_IN: Final[Mapping[str, Adaptor]] = MappingProxyType({adaptor.name: adaptor for adaptor in _OURS})
 
 

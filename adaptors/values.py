@@ -50,6 +50,8 @@ class Endpoint:
     wire: str | None = None
     stored: str | None = None
     model_required: bool = False
+    model_in_path: bool = False
+    """The path names the model, and says whether a stream is wanted."""
 
 
 @attrs.frozen

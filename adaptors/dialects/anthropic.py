@@ -92,6 +92,7 @@ class AnthropicDialect:
     name = "anthropic"
     error_format = "anthropic"
     error_content_type = b"application/json"
+    stream_content_type = b"text/event-stream; charset=utf-8"
 
     def error_body(self, report: ErrorReport) -> bytes:
         """Return `{"type": "error", "error": {...}}`; a provider's own error object goes into it as it is."""

@@ -51,6 +51,7 @@ class OpenAIChatDialect:
     name = "openai_chat"
     error_format = "openai"
     error_content_type = b"application/json"
+    stream_content_type = b"text/event-stream; charset=utf-8"
 
     def error_body(self, report: ErrorReport) -> bytes:
         """Return `{"error": {...}}`; a provider's own error object goes into it unchanged."""

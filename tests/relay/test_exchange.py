@@ -332,6 +332,7 @@ async def test_an_error_event_carries_the_streams_next_number() -> None:
 
     class Numbering:
         name, error_format, error_content_type = CHAT.name, CHAT.error_format, CHAT.error_content_type
+        stream_content_type = CHAT.stream_content_type
 
         def error_event(self, _report: object, sequence: int) -> bytes:
             numbers.append(sequence)

@@ -11,9 +11,12 @@ import anthropic
 import attrs
 import openai
 import trio
+from google import genai
+from google.genai import types as genai_types
 
 from relay_trio.testing.answers import Provider
 from relay_trio.testing.answers_anthropic import AnthropicProvider
+from relay_trio.testing.answers_gemini import GeminiProvider
 from relay_trio.testing.fake_upstream import FakeUpstream, open_fake_upstream
 from relay_trio.testing.relay import CLIENT_KEY, RelayUnderTest, open_relay_under_test, settings_for
 
@@ -25,6 +28,7 @@ PROVIDER_KEY = "sk-the-providers-own-0123456789"
 PROVIDERS: Mapping[str, tuple[Callable[[], Provider], str, str]] = {
     "openai": (Provider, "/v1", "gpt-*"),
     "anthropic": (AnthropicProvider, "", "claude-*"),
+    "gemini": (GeminiProvider, "", "gemini-*"),
 }
 
 
@@ -39,6 +43,19 @@ class WireStand:
         """Run this with the official SDK as the client, in a thread."""
         with anthropic.Anthropic(base_url=self.relay.url, api_key=CLIENT_KEY, max_retries=0) as sdk:
             return await trio.to_thread.run_sync(work, sdk)
+
+    async def with_gemini(self, work: Callable[[genai.Client], T]) -> T:
+        """Run this with the official SDK as the client, in a thread."""
+        options = genai_types.HttpOptions(base_url=self.relay.url)
+
+        def run() -> T:
+            sdk = genai.Client(api_key=CLIENT_KEY, http_options=options)
+            try:
+                return work(sdk)
+            finally:
+                sdk.close()
+
+        return await trio.to_thread.run_sync(run)
 
     async def with_openai(self, work: Callable[[openai.OpenAI], T]) -> T:
         """Run this with the official SDK as the client, in a thread."""

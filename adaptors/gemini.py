@@ -1,0 +1,123 @@
+"""Gemini: its address, its key, the model in its paths, and its own wire.
+
+A request of a Gemini client goes up as it came, with our key. A stream is always asked for as events, which can be watched;
+who wanted a JSON array gets one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import attrs
+
+from adaptors.bodies import BadBody
+from adaptors.endpoints import wire_of
+from adaptors.failure import AnswerFailed, BodyState, Failure
+from adaptors.gemini_paths import DEFAULT_VERSION, DIALECT, GENERATE, JSON, split_version, with_model
+from adaptors.jsonbytes import NotJSON, decoded
+from adaptors.protocol import Answer
+from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequest
+from adaptors.wires.gemini_errors import read_gemini_failure
+from adaptors.wires.gemini_generate import GeminiJSONAnswer, GenerateAnswer
+from adaptors.wires.openai_errors import broken_answer
+from adaptors.wires.openai_json import PassedOn
+
+_IDENTITY: Final[Header] = (b"accept-encoding", b"identity")
+_ALT = re.compile(rb"(?:^|&)(?:alt|%24alt|\$alt)=[^&]*")
+_NAMES_MODEL = re.compile(rb'"model"\s*:\s*"models/')
+
+
+@attrs.frozen
+class Gemini:
+    """A provider of the Gemini API. `default_base_url` is without the version, as in its SDK."""
+
+    name: str = "gemini"
+    default_base_url: str = "https://generativelanguage.googleapis.com"
+    # python-genai, google/genai/_api_client.py
+    key_variable: str = "GEMINI_API_KEY"
+    base_url_variable: str = "GOOGLE_GEMINI_BASE_URL"
+    dialects: tuple[str, ...] = (DIALECT,)
+    translates: tuple[str, ...] = ()
+    model_families: tuple[str, ...] = ("gemini-", "gemma-", "imagen-", "veo-")
+
+    # What goes up.
+
+    def request(self, call: Call, account: ProviderAccount, upstream_model: str | None) -> UpstreamRequest:
+        """Return the request as it came, addressed to the provider. Raises BadBody: a model that cannot be renamed."""
+        renames = call.model is not None and upstream_model not in {None, call.model}
+        path = with_model(call.path, str(upstream_model)) if renames else call.path
+        if renames and call.body is not None and _NAMES_MODEL.search(call.body):
+            raise BadBody("This request names its model in the body too, where it cannot be renamed.", param="model")
+        query = _query(call)
+        return UpstreamRequest(
+            method=call.method,
+            url=_address(account, path) + ("?" + query.decode("latin-1") if query else ""),
+            headers=_headers(call, account),
+            body=call.body,
+        )
+
+    def models_request(self, account: ProviderAccount) -> UpstreamRequest:
+        """Return the request that lists the provider's models, in one page of the largest size that the API allows."""
+        headers = (_IDENTITY, (b"accept", b"application/json"), *_key(account))
+        return UpstreamRequest(b"GET", _address(account, b"/models") + "?pageSize=1000", headers, None)
+
+    # What comes back.
+
+    def answer(self, call: Call, account: ProviderAccount, upstream_model: str | None, max_event_bytes: int) -> Answer:  # noqa: ARG002 - the contract has it
+        """Return a fresh reader for the 2xx answer of this call."""
+        wire = wire_of(call.endpoint, stream=call.stream)
+        if wire == GENERATE:
+            model = call.model if upstream_model not in {None, call.model} else None
+            array = call.stream and not asks_for_events(call.query)
+            return GenerateAnswer(call, model=model, max_event_bytes=max_event_bytes, array=array)
+        return GeminiJSONAnswer(None) if wire == JSON else PassedOn()
+
+    def failure(self, status: int, headers: Headers, body: bytes, state: BodyState) -> Failure:
+        """Say what an error answer means. Never raises, whatever the body holds."""
+        return read_gemini_failure(status, headers, body, state)
+
+    def models(self, body: bytes) -> tuple[str, ...]:
+        """Return the names of the models in a listing. Raises AnswerFailed."""
+        try:
+            listing = decoded(body)
+        except NotJSON as error:
+            raise AnswerFailed(broken_answer("The provider's list of models is not JSON.")) from error
+        models = listing.get("models") if isinstance(listing, dict) else None
+        if not isinstance(models, list):
+            raise AnswerFailed(broken_answer("The provider's list of models is no list."))
+        names = (model.get("name") for model in models if isinstance(model, dict))
+        return tuple(name.removeprefix("models/") for name in names if isinstance(name, str) and name)
+
+
+def asks_for_events(query: bytes) -> bool:
+    """Say whether a stream is wanted as events and not as one JSON array."""
+    return any(found[0].endswith(b"=sse") for found in _ALT.finditer(query))
+
+
+def _query(call: Call) -> bytes:
+    if not call.stream or asks_for_events(call.query):
+        return call.query
+    rest = _ALT.sub(b"", call.query).lstrip(b"&")
+    return rest + (b"&" if rest else b"") + b"alt=sse"
+
+
+def _address(account: ProviderAccount, path: bytes) -> str:
+    version, below = split_version(path)
+    base = re.sub(r"/v1(?:beta|alpha)?$", "", account.base_url.rstrip("/"))
+    return base + ((version or DEFAULT_VERSION) + below).decode("latin-1")
+
+
+def _key(account: ProviderAccount) -> Headers:
+    return ((b"x-goog-api-key", account.key.encode()),) if account.key else ()
+
+
+def _headers(call: Call, account: ProviderAccount) -> Headers:
+    """Return the client's headers with our key; an answer that a wire reads is asked for without compression."""
+    ours = _key(account)
+    if call.endpoint.wire is not None:
+        ours = (_IDENTITY, *ours)
+    replaced = {name for name, _ in ours}
+    if call.body is not None:
+        replaced.add(b"content-length")  # the transport says the length of a body that is here
+    return tuple(header for header in call.headers if header[0] not in replaced) + ours

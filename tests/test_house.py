@@ -185,6 +185,7 @@ def test_what_trio_cannot_bound_is_not_used() -> None:
 
 
 THREADS = {
+    "relay_trio/assembly.py": "reads a changed configuration, which takes a while with thousands of keys",
     "relay_trio/telemetry/log_writer.py": "carries log lines to a descriptor that may block",
     "relay_trio/edge/meter.py": "renders the page of metrics, milliseconds of pure CPU",
 }
@@ -226,6 +227,7 @@ def test_chance_is_handed_down() -> None:
 
 
 UNBOUNDED = {
+    "adaptors/translation/messages_answer.py": "open blocks of an answer: all they hold is bounded by RELAY_MAX_EVENT_BYTES",
     "relay_trio/edge/incoming.py": "pieces and pipelined requests: one read (64 KiB) at a time, the next after they are taken",
     "relay_trio/telemetry/log_writer.py": "bounded by its bytes (RELAY_LOG_BUFFER_BYTES), not by its lines; its bell rings once",
     "relay_trio/upstream/pool.py": "idle connections: at most as many as there were requests at once, gone after 90 s",

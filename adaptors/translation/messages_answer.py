@@ -192,6 +192,10 @@ class _Block:
             return False
 
 
+_BLOCK_BYTES = 512
+"""What an open block costs by itself, so that a provider cannot open tool calls without end."""
+
+
 class MessagesWriter:
     """Writes a client's stream."""
 
@@ -218,6 +222,7 @@ class MessagesWriter:
                 return self._sign(event)
             case ToolStarted(index, ident, name):
                 opening = {"type": "tool_use", "id": ident, "name": name, "input": {}}
+                self._hold(_BLOCK_BYTES + len(ident) + len(name))
                 self._blocks.append(_Block("tool_use", opening, tool=index))
                 return self._flow()
             case ToolDelta(index, fragment):

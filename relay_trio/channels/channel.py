@@ -24,6 +24,9 @@ class ChannelClocks:
     first_event: Limit | None
     idle: Limit | None
     total: Limit
+    client_write: Limit | None = None
+    quick: Limit | None = None
+    """These two: None is the relay's own."""
 
 
 @attrs.frozen(eq=False)
@@ -108,13 +111,19 @@ def channel_from(settings: ChannelSettings, relay: Settings, adaptor: Adaptor, t
         base_url=base_url,
         keys=keys,
         route=Route(
-            connect=_limit(limits, "connect", settings), send=_limit(limits, "send", settings), tls=tls, proxy=proxy
+            connect=_limit(limits, "connect", settings),
+            send=_limit(limits, "send", settings),
+            tls=tls,
+            proxy=proxy,
+            pool_idle_s=settings.limits.get("pool_idle"),
         ),
         clocks=ChannelClocks(
             headers=_optional_limit(limits, "headers", settings),
             first_event=_optional_limit(limits, "first_event", settings),
             idle=_optional_limit(limits, "idle", settings),
             total=_limit(limits, "total", settings),
+            client_write=_own_limit(limits, "client_write", settings),
+            quick=_own_limit(limits, "quick", settings),
         ),
         groups=None if settings.groups is None else frozenset(settings.groups),
         priority=settings.priority,
@@ -130,6 +139,10 @@ def channel_from(settings: ChannelSettings, relay: Settings, adaptor: Adaptor, t
 def _limit(limits: Limits, name: str, settings: ChannelSettings) -> Limit:
     seconds: float = getattr(limits, name)
     return Limit(seconds, f"{variable_of('limits.' + name)}{' of the channel' if name in settings.limits else ''}")
+
+
+def _own_limit(limits: Limits, name: str, settings: ChannelSettings) -> Limit | None:
+    return _limit(limits, name, settings) if name in settings.limits else None
 
 
 def _optional_limit(limits: Limits, name: str, settings: ChannelSettings) -> Limit | None:

@@ -117,6 +117,7 @@ class App:
             receive=receive,
             send=send,
             body_is_here=scope["extensions"]["relay_trio.body_is_here"],
+            limit_writes=scope["extensions"]["relay_trio.limit_writes"],
             on_disconnect=scope["extensions"]["relay_trio.on_disconnect"],
         )
         own, object_id = own_path(request.path)

@@ -5,9 +5,9 @@ at one seam (`edge/seam.py`) because hypercorn's shields its writes without a bo
 hold its request for ever. Here the application runs in the connection's own task, every write can be cancelled and is
 under the client-write clock, and the client's leaving is told by the hub while nobody reads.
 
-The application sees plain ASGI with two extensions in `scope["extensions"]`: to `relay_trio.on_disconnect` it gives a
+The application sees plain ASGI with three extensions in `scope["extensions"]`: to `relay_trio.on_disconnect` it gives a
 function that is called, synchronously, when the client leaves before the answer is complete; `relay_trio.body_is_here`
-tells whether `receive` would have to wait.
+tells whether `receive` would have to wait; by `relay_trio.limit_writes` it may shorten the client-write clock.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ class ClientConnection:
         """When the reaper ends this connection: set while it waits for a head, infinite while a request is served."""
         self.idle = False
         self._parser = RequestParser()
+        self._write_limit = self._services.write
         self._unsent: memoryview | None = None
         self._on_disconnect: Callable[[], None] | None = None
         self._gone = trio.Event()
@@ -206,6 +207,7 @@ class ClientConnection:
         """Run the application for one request; return True if the connection can take another."""
         request = self._parser.requests[0]
         exchange = ASGIExchange(self, request)
+        self._write_limit = self._services.write
         self._gone = trio.Event()
         if self._sock is not None and self._sock.hung_up:
             self._gone.set()
@@ -242,6 +244,7 @@ class ClientConnection:
             "extensions": {
                 "relay_trio.on_disconnect": self._set_on_disconnect,
                 "relay_trio.body_is_here": exchange.body_is_here,
+                "relay_trio.limit_writes": self._limit_writes,
             },
         }
 
@@ -250,6 +253,10 @@ class ClientConnection:
         self._on_disconnect = callback
         if self._gone.is_set():
             callback()
+
+    def _limit_writes(self, limit: Limit | None) -> None:
+        """Let this clock hold for the writes of this request; None: the relay's own."""
+        self._write_limit = limit or self._services.write
 
     def answer_complete(self) -> None:
         """From here on the client's leaving concerns nobody: it may be the end of the answer that makes it leave."""
@@ -295,7 +302,7 @@ class ClientConnection:
 
     async def _flush(self) -> None:
         assert self._sock is not None
-        with LimitedPhase("client_write", self._services.write) as phase:
+        with LimitedPhase("client_write", self._write_limit) as phase:
             while self._unsent:
                 await self._sock.wait_writable()
                 sent = self._sock.send_now(self._unsent)

@@ -57,6 +57,7 @@ class Attempt:
         """
         channel = self.candidate.channel
         clock = self.exchange.scope.clock
+        self.exchange.request.limit_writes(channel.clocks.client_write)
         if channel.clocks.total.seconds < self.exchange.scope.total.seconds:
             with LimitedWhole(clock, channel.clocks.total):
                 await self._run()

@@ -56,6 +56,8 @@ class ClientRequest:
     send: Send
     body_is_here: Callable[[], bool]
     """Says whether `receive` would return at once: then no clock needs to run."""
+    limit_writes: Callable[[Limit | None], None]
+    """Lets this clock hold for the writes to the client; None: the relay's own."""
     on_disconnect: Callable[[Callable[[], None]], None]
 
 

@@ -29,13 +29,15 @@ class UpstreamConnection:
 
     __slots__ = (
         "_bodiless", "_head_bytes", "_parser", "_parts", "_surplus", "_until_close", "answered", "ended", "headers",
-        "http_10", "idle_since", "reused", "sent", "sock", "status", "wants_keepalive",
+        "http_10", "idle_limit_s", "idle_until", "reused", "sent", "sock", "status", "wants_keepalive",
     )  # fmt: skip
 
     def __init__(self, sock: HubSocket) -> None:
         self.sock = sock
         self.reused = False
-        self.idle_since = 0.0
+        self.idle_until = 0.0
+        self.idle_limit_s: float | None = None
+        """For the pool, of whoever used the connection last; None: the pool's own."""
         self._parser: Any = None
         self._surplus = False
 

@@ -64,7 +64,8 @@ class Pool:
         idle = self._idle.setdefault(key, deque())
         if len(idle) >= MAX_IDLE_PER_ORIGIN:
             idle.popleft().close()
-        connection.idle_since = trio.current_time()
+        limit_s = self._idle_limit_s if connection.idle_limit_s is None else connection.idle_limit_s
+        connection.idle_until = trio.current_time() + limit_s
 
         def drop() -> None:
             idle.remove(connection)
@@ -77,16 +78,16 @@ class Pool:
         """Close what has been idle for too long, until cancelled. A service task."""
         while True:
             await trio.sleep(_REAP_INTERVAL_S)
-            self._close_older_than(trio.current_time() - self._idle_limit_s)
+            self._close_those_until(trio.current_time())
 
     def close_all(self) -> None:
         """Close every idle connection."""
-        self._close_older_than(float("inf"))
+        self._close_those_until(float("inf"))
 
-    def _close_older_than(self, then: float) -> None:
+    def _close_those_until(self, now: float) -> None:
         for key, idle in list(self._idle.items()):
-            while idle and idle[0].idle_since < then:
-                connection = idle.popleft()
+            for connection in [one for one in idle if one.idle_until < now]:
+                idle.remove(connection)
                 connection.sock.on_hangup = None
                 connection.close()
             if not idle:

@@ -59,6 +59,8 @@ class Route:
     send: Limit
     tls: ssl.SSLContext = attrs.field(eq=False, repr=False)
     proxy: Proxy | None = None
+    pool_idle_s: float | None = None
+    """How long a connection that was used last by this route may be idle; None: as the pool has it."""
 
 
 @functools.lru_cache(maxsize=1024)

@@ -142,6 +142,7 @@ class Transport(httpx.AsyncBaseTransport):
             idle = self.pool.take(key) if upload is None and not repeated else None
             connection = idle or await self._connect(origin, route, clock)
             self._hold()
+            connection.idle_limit_s = route.pool_idle_s
             try:
                 connection.start(bodiless_answer=request.method == b"HEAD")
                 clock.enter("send")

@@ -113,8 +113,9 @@ class ModelList:
 
     async def _ask(self, channel: Channel) -> tuple[str, ...]:
         limits = self._services.catalog.current.settings.limits
+        quick = channel.clocks.quick or Limit(limits.quick, "RELAY_QUICK_TIMEOUT")
         request = channel.adaptor.models_request(channel.keys[0].account)
-        with LimitedPhase("headers", Limit(limits.quick, "RELAY_QUICK_TIMEOUT")):
+        with LimitedPhase("headers", quick):
             clock = PhaseClock(trio.current_time())
             response = await self._services.sender(channel).send(request, channel.route, clock)
             try:

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from email.utils import formatdate
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -350,10 +351,11 @@ def _names(catalog: Catalog) -> dict[str, list[str]]:
 
 _FIXED_AT_START = (
     "listen", "workers", "max_concurrency", "max_queue", "max_buffered_bytes", "log_level", "log_buffer_bytes",
-    "ca_bundle", "tls_cert", "tls_key",
+    "ca_bundle", "tls_cert", "tls_key", "limits.queue", "limits.client_head", "limits.client_idle", "limits.client_write",
+    "limits.pool_idle", "limits.drain_s",
 )  # fmt: skip
 
 
 def _needs_restart(before: Settings, after: Settings) -> list[str]:
     """Name the settings that have changed and that only a restart can follow."""
-    return [name for name in _FIXED_AT_START if getattr(before, name) != getattr(after, name)]
+    return [name for name in _FIXED_AT_START if attrgetter(name)(before) != attrgetter(name)(after)]

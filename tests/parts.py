@@ -165,6 +165,7 @@ def exchange(
         receive=wire.receive,
         send=wire.send,
         body_is_here=lambda: False,
+        limit_writes=lambda _: None,
         on_disconnect=lambda _: None,
     )
     return Exchange(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
+import attrs
 import pytest
 from parts import ADAPTORS
 
 from relay_trio.channels.channel import Channel, channel_from
 from relay_trio.scopes.phase import Limit
-from relay_trio.settings.model import ChannelSettings, Limits, Settings
+from relay_trio.settings.model import CHANNEL_CLOCKS, ChannelSettings, Limits, Settings, variable_of
 from relay_trio.settings.secret import Secret
 
 TLS = ssl.create_default_context()
@@ -103,6 +104,16 @@ def test_its_clocks_are_the_relays_unless_it_says_otherwise() -> None:
     assert one.clocks.idle == Limit(40.0, "RELAY_IDLE_TIMEOUT of the channel")
     assert one.clocks.first_event is None
     assert one.clocks.total == Limit(900.0, "RELAY_TIMEOUT")
+    assert (one.clocks.client_write, one.clocks.quick, one.route.pool_idle_s) == (None, None, None)
+
+
+@pytest.mark.parametrize("name", sorted(CHANNEL_CLOCKS))
+def test_every_clock_that_a_channel_may_set_is_looked_at(name: str) -> None:
+    """None is taken and forgotten."""
+    one = made(limits={name: 0.5})
+    wanted = {"pool_idle": 0.5}.get(name) or Limit(0.5, f"{variable_of('limits.' + name)} of the channel")
+    found = [one.route.connect, one.route.send, one.route.pool_idle_s, *attrs.astuple(one.clocks, recurse=False)]
+    assert found.count(wanted) == 1
 
 
 def test_a_proxy_is_ours_or_httpxs() -> None:

@@ -589,6 +589,18 @@ async def test_a_client_that_stops_reading_for_ever_is_ended(tmp_path: Path, beh
         assert trio.current_time() <= 60 + 5 + 2
 
 
+async def test_a_channel_may_shorten_the_clients_clock(tmp_path: Path) -> None:
+    """From its own attempt on."""
+    own = "limits = { client_write = 7 }"
+    async with (
+        open_stand(tmp_path, "endless-body;interval=0", channel=own) as stand,
+        never_reads(stand.address, STREAM),
+    ):
+        line = await stand.line()
+        assert line["setting"] == "RELAY_CLIENT_WRITE_TIMEOUT of the channel"
+        assert line["ms_total"] <= (7 + 5) * 1000
+
+
 async def test_the_total_ends_a_client_that_stopped_reading(tmp_path: Path) -> None:
     """Deadline plus five seconds, and the client's connection is gone too: it is aborted, not waited for."""
     limits = "total = 100\nclient_write = 600"
@@ -669,6 +681,20 @@ async def test_a_head_a_byte_a_second_is_refused_too(tmp_path: Path) -> None:
         assert (await client.read_response()).status == 408
         assert trio.current_time() == pytest.approx(20, abs=LOOK_S)
         nursery.cancel_scope.cancel()
+
+
+async def test_a_channel_may_shorten_the_quick_limit_and_the_pools(tmp_path: Path) -> None:
+    """For its own listing, and for the connections that it used last."""
+    own = "limits = { quick = 6, pool_idle = 9 }"
+    async with open_stand(tmp_path, channel=own) as stand:
+        stand.upstream.script.enqueue("silent-before-head")
+        await stand.ask(post("/v1/models", b"", key=CLIENT_KEY).replace(b"POST", b"GET"))
+        assert trio.current_time() == pytest.approx(6, abs=0.1)
+        (warning,) = stand.relay.lines("models_not_listed")
+        assert "6 s (limit RELAY_QUICK_TIMEOUT of the channel)" in warning["why"]
+        await stand.ask(UNARY)
+        await stand.upstream.wait_no_connections()
+        assert trio.current_time() == pytest.approx(6 + 9, abs=1.5)
 
 
 @pytest.mark.parametrize("before", [b"", UNARY], ids=["new", "used"])

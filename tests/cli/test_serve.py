@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 import trio
-from serving import ADMIN_KEY, HYPERCORN, KEY, SERVE, Running, ask, environment, served, stream_request, text_of
+from serving import ADMIN_KEY, HYPERCORN, KEY, ROOT, SERVE, Running, ask, environment, served, stream_request, text_of
 
 from relay_trio.settings.digests import digest_of
+from relay_trio.testing.certificates import server_files
 from relay_trio.testing.conversation import Conversation
 from relay_trio.testing.fake_client import FakeClient, Response, connect
 from relay_trio.testing.fake_upstream import FakeUpstream, open_fake_upstream
@@ -131,6 +132,20 @@ async def _run_to_the_end(
         check=False,
     )
     return subprocess.CompletedProcess(words, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_the_containers_health_check_says_how_it_is(tmp_path: Path, *, tls: bool) -> None:
+    """`deploy/health.py` ends with 0 while the relay answers, in clear text or over TLS, and with another status after."""
+    chain, key = server_files()
+    variables = {"RELAY_API_KEYS": KEY, **({"RELAY_TLS_CERT": str(chain), "RELAY_TLS_KEY": str(key)} if tls else {})}
+    async with served(tmp_path, variables=variables) as relay:
+        _, port = await relay.address()
+        check = (str(ROOT / "deploy" / "health.py"),)
+        variables["RELAY_PORT"] = str(port)
+        assert (await _run_to_the_end(tmp_path, check, variables)).returncode == 0
+        assert await relay.end() == 0
+        assert (await _run_to_the_end(tmp_path, check, variables)).returncode != 0
 
 
 # Going down
@@ -375,6 +390,20 @@ async def test_sigterm_drains_all_workers(tmp_path: Path) -> None:
             finished = [line["finished"] for line in relay.all("drain_ended")]
             assert (len(finished), sum(finished)) == (2, 4)
     assert ends == ["[DONE]"] * 4
+
+
+async def test_no_worker_outlives_its_supervisor(tmp_path: Path) -> None:
+    """A supervisor that is killed leaves nobody behind who holds the port: its workers drain and go."""
+    async with served(tmp_path, variables=WORKERS) as relay:
+        address = await relay.address()
+        for number in (1, 2):
+            await relay.line("ready", number)
+        async with connect(address) as first, connect(address) as second:
+            for client in (first, second):
+                assert (await ask(client, "GET", "/livez")).status == 200
+            relay.process.kill()
+            for client in (first, second):
+                await client.wait_closed()
 
 
 # The log that nobody reads

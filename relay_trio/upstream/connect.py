@@ -26,43 +26,21 @@ async def open_connection(hub: Hub, origin: Origin, route: Route) -> HubSocket:
     Raises UpstreamFailed (code `upstream_connect_failed`). Cancelled at any point, it leaves nothing open.
     """
     peer = route.proxy.origin if route.proxy is not None else origin
-    raw = await _tcp(peer)
-    sock: HubSocket | None = None
+    with _step("The provider could not be reached"):
+        stream = await trio.open_tcp_stream(peer.host, peer.port)  # tries the addresses as RFC 8305 has it
+        sock = hub.attach(socket.socket(fileno=stream.socket.detach()))
     try:
         if route.proxy is not None and origin.secure:
-            sock = hub.attach(raw)
             await _tunnel(sock, origin, route.proxy)
-            raw = _released(hub, sock)
-            sock = None
         if origin.secure:
             with _step("The TLS handshake with the provider failed"):
-                raw = with_tls(raw, route.tls, origin.host)
-            sock = hub.attach(raw)
-            assert isinstance(sock, TlsHubSocket)
-            with _step("The TLS handshake with the provider failed"):
+                sock = hub.attach(with_tls(_released(hub, sock), route.tls, origin.host))
+                assert isinstance(sock, TlsHubSocket)
                 await sock.handshake()
-            return sock
-        with _step("The provider could not be reached"):
-            return hub.attach(raw)
     except BaseException:
-        if sock is not None:
-            sock.close()
-        raw.close()
+        sock.close()
         raise
-
-
-async def _tcp(peer: Origin) -> socket.socket:
-    """Try the peer's addresses as RFC 8305 has it (trio does) and return the winner."""
-    with _step("The provider could not be reached"):
-        stream = await trio.open_tcp_stream(peer.host, peer.port)
-    raw = socket.socket(fileno=stream.socket.detach())
-    try:
-        raw.setblocking(False)
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except BaseException:
-        raw.close()
-        raise
-    return raw
+    return sock
 
 
 def _released(hub: Hub, sock: HubSocket) -> socket.socket:

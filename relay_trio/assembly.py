@@ -272,6 +272,9 @@ class _Relay:
         except ConfigurationErrors as errors:
             self._log.error("configuration_rejected", problems=list(errors.problems))
             return
+        except Exception as error:  # noqa: BLE001 - whatever a file holds: what runs goes on
+            self._log.error("configuration_rejected", problems=["it cannot be read"], exc_info=error)
+            return
         catalog = self._catalog(settings)
         self._process.redactor.add(*secrets_of(settings))
         self.metrics.labels.add(**_names(catalog))

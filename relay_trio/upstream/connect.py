@@ -85,14 +85,14 @@ async def _read_tunnel_head(sock: HubSocket) -> bytes:
 def _step(failed: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         detail = _detail(error)
         raise UpstreamFailed(
             f"{failed}{f' ({detail})' if detail else ''}.", code="upstream_connect_failed", phase="connect"
         ) from error
 
 
-def _detail(error: OSError) -> str:
+def _detail(error: OSError | UnicodeError) -> str:
     """Name the cause in listed words: an exception's own text may hold addresses."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return "its certificate was not accepted"
@@ -100,7 +100,7 @@ def _detail(error: OSError) -> str:
         return "connection refused"
     if isinstance(error, ConnectionResetError):
         return "connection reset"
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, socket.gaierror | UnicodeError):  # or it is none: a label is empty or too long (RFC 1035, 2.3.4)
         return "its name was not found"
     cause = error.__cause__
     if isinstance(cause, BaseExceptionGroup):

@@ -146,8 +146,6 @@ class Relaying:
             attempt = Attempt(services, exchange, call, candidate, attempts.reservation, attempts.upload)
             try:
                 await attempt.run()
-            except BadBody as error:  # only the attempt knows that the body has to change
-                raise _bad_request(error) from error
             except (RelayError, AnswerFailed) as error:
                 failure = explain(error, exchange.scope)
                 settings = catalog.settings

@@ -62,6 +62,15 @@ def test_a_block_of_deltas_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> No
     assert b"".join(reader.chunks(deltas)) == deltas
 
 
+def test_what_an_event_is_stands_in_its_data() -> None:
+    """A gateway may give all events one name; the end is seen all the same."""
+    reader = answer()
+    list(reader.chunks(BASIC[: BASIC.index(b"event: message_delta")]))
+    end = b'event: message\ndata: {"type":"message_stop"}\n\n'
+    assert list(reader.chunks(end)) == [end]
+    assert reader.complete
+
+
 def test_usage_is_cumulative_and_brought_to_one_rule() -> None:
     """Input counts the cache, which the API leaves out; a message_delta that tells the input again replaces it."""
     reader = answer()

@@ -306,6 +306,16 @@ def test_turns_are_put_as_anthropic_wants_them() -> None:
     assert prefill["content"] == [{"type": "text", "text": "so"}]
 
 
+def test_a_result_that_comes_late_is_put_first() -> None:
+    """Words between a call and its result stand behind it: the API wants results first in their turn."""
+    called = {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f"}}]}
+    late = {"role": "tool", "tool_call_id": "c", "content": "r"}
+    sent, _ = sent_to_anthropic(
+        messages=[{"role": "user", "content": "a"}, called, {"role": "user", "content": "b"}, late]
+    )
+    assert [block["type"] for block in sent["messages"][2]["content"]] == ["tool_result", "text"]
+
+
 def test_pictures_in_a_result_are_shown_by_the_user() -> None:
     """OpenAI's results are words alone."""
     picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}

@@ -142,6 +142,17 @@ async def test_what_would_make_the_answer_wrong_is_refused(stand: WireStand) -> 
     assert stand.upstreams["anthropic"].request_count == 0
 
 
+async def test_who_cannot_be_told_gives_way_to_who_can(tmp_path: Path) -> None:
+    """The same model at two providers: the one that is tried first cannot be asked for two answers."""
+    async with open_wire_stand(tmp_path, "anthropic", "openai", list_models=False, channel='models = ["m"]') as stand:
+        two = {**CHAT, "model": "m", "n": 2}
+        answer = await stand.with_openai(lambda sdk: sdk.chat.completions.create(**two))
+        assert len(answer.choices) == 2
+        assert stand.upstreams["anthropic"].request_count == 0
+        (failed,) = stand.relay.lines("attempt_failed")
+        assert failed["channel"] == "anthropic"
+
+
 OPENAI_ERRORS = [
     (400, 400, openai.BadRequestError, "invalid_request_error"),
     (404, 404, openai.NotFoundError, "not_found_error"),

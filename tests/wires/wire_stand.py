@@ -83,13 +83,12 @@ async def open_wire_stand(
 ) -> AsyncIterator[WireStand]:
     """Run a relay with one channel for each of these adaptors; `channel` goes into each of their tables.
 
-    Without `list_models` a channel takes any model.
+    They are tried in their order. Without `list_models` a channel takes any model.
     """
     async with AsyncExitStack() as stack:
         upstreams = {name: await stack.enter_async_context(_open_provider(name)) for name in adaptors}
-        toml = "".join(
-            _channel(name, upstream, channel, list_models=list_models) for name, upstream in upstreams.items()
-        )
+        tables = [_channel(name, upstream, channel, list_models=list_models) for name, upstream in upstreams.items()]
+        toml = "".join(f"{table}\npriority = {-at}\n" for at, table in enumerate(tables))
         relay = await stack.enter_async_context(open_relay_under_test(settings_for(directory, toml)))
         stand = WireStand(relay, upstreams)
         yield stand

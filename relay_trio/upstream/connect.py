@@ -100,7 +100,9 @@ def _detail(error: OSError | UnicodeError) -> str:
         return "connection refused"
     if isinstance(error, ConnectionResetError):
         return "connection reset"
-    if isinstance(error, socket.gaierror | UnicodeError):  # or it is none: a label is empty or too long (RFC 1035, 2.3.4)
+    if isinstance(
+        error, socket.gaierror | UnicodeError
+    ):  # or it is none: a label is empty or too long (RFC 1035, 2.3.4)
         return "its name was not found"
     cause = error.__cause__
     if isinstance(cause, BaseExceptionGroup):

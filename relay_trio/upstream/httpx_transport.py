@@ -143,7 +143,6 @@ class HttpxResponse:
 
     def __init__(self, response: httpx.Response, let_go: Callable[[], None]) -> None:
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        self._stream = response.stream
         self._pieces = aiter(response.stream)
         self._let_go = let_go
         self._open = True
@@ -172,7 +171,6 @@ class HttpxResponse:
         try:
             with shielded(_CLOSE_S), suppress(httpx.TransportError, OSError):
                 await self._end_pieces()
-                await self._stream.aclose()
         finally:
             self._let_go()
 

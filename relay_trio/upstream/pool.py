@@ -88,7 +88,6 @@ class Pool:
         for key, idle in list(self._idle.items()):
             for connection in [one for one in idle if one.idle_until < now]:
                 idle.remove(connection)
-                connection.sock.on_hangup = None
                 connection.close()
             if not idle:
                 del self._idle[key]

@@ -47,7 +47,7 @@ LET_GO = frozenset({"on_hangup", "on_readable", "_on_disconnect", "task", "_keep
 TESTS: dict[str, tuple[str, ...]] = {
     "relay_trio/sockets.py": ("tests/test_sockets.py", "tests/upstream"),
     "relay_trio/upstream": ("tests/upstream",),
-    "relay_trio/relay": ("tests/relay", "tests/faults/test_fallback.py"),
+    "relay_trio/relay": ("tests/relay", "tests/faults/test_error_bodies.py", "tests/faults/test_fallback.py"),
     "relay_trio/scopes": ("tests/scopes", "tests/faults/test_fallback.py"),
     "relay_trio/channels": ("tests/channels",),
     "relay_trio/edge": ("tests/edge/test_connection.py", "tests/faults/test_clients.py"),
@@ -59,6 +59,7 @@ WIDER_TESTS: dict[str, tuple[str, ...]] = {
         "tests/faults/test_clients.py",
         "tests/faults/test_fallback.py",
         "tests/faults/test_clocks.py",
+        "tests/faults/test_ancestor.py",
         "tests/faults/test_matrix.py",
         "tests/upstream",
         "tests/edge/test_connection.py",

@@ -117,6 +117,7 @@ async def test_a_proxy_that_fails_is_a_failed_connection(by: str, manner: ProxyM
         error = raised.value
 
         assert isinstance(error, LimitReached if manner in HANGS else UpstreamFailed)
+        assert getattr(sender, "in_flight", 0) == 0
         assert error.phase == "connect"
         assert trio.current_time() == pytest.approx(10 if manner in HANGS else 0, abs=0.01)
         assert proxy.url.removeprefix("http://") not in error.message

@@ -10,11 +10,11 @@ from collections.abc import Callable
 import pytest
 import trio
 import trio.testing
-from upstream_rig import BODY, CONNECT, HEADERS, SEND, open_rig, uploaded
+from upstream_rig import BODY, CONNECT, HEADERS, SEND, Rig, open_rig, receive_all, uploaded
 
 from relay_trio.errors import AnswerBroken, LimitReached, UpstreamFailed
 from relay_trio.scopes.phase import Limit
-from relay_trio.sockets import Hub, PortableHub, open_hub
+from relay_trio.sockets import Hub, HubSocket, PortableHub, open_hub
 from relay_trio.testing.certificates import expired_context, server_context, untrusted_context, wrong_name_context
 from relay_trio.testing.conversation import Conversation, Fault, Misbehaviour, Nature, Stage
 from relay_trio.testing.fake_upstream import FakeUpstream, open_deaf_address, open_fake_upstream, refused_address
@@ -34,6 +34,12 @@ MakeTls = Callable[[], ssl.SSLContext] | None
 
 def context(make: MakeTls) -> ssl.SSLContext | None:
     return None if make is None else make()
+
+
+def attached(rig: Rig) -> list[HubSocket]:
+    """Return the sockets that the rig's hub watches."""
+    sockets: dict[int, HubSocket] = rig.hub._sockets  # type: ignore[attr-defined] # an oracle looks inside
+    return list(sockets.values())
 
 
 def connections_of(upstream: FakeUpstream) -> list[int]:
@@ -92,7 +98,11 @@ async def test_an_upload_goes_over_a_connection_of_its_own() -> None:
     """It cannot be sent again, so no old connection is risked for it; afterwards it serves others."""
     async with open_fake_upstream() as upstream, open_rig() as rig:
         await rig.ask(upstream.url + CHAT)
-        await rig.ask(upstream.url + "/v1/echo", upload=uploaded(b"piece"))
+        response = await rig.send(upstream.url + "/v1/echo", upload=uploaded(b"piece"))
+        await receive_all(response)
+        (sock,) = (sock for sock in attached(rig) if sock.on_hangup is None)
+        assert sock.on_readable is None  # nobody waits for an early answer any more
+        await response.aclose()
         await rig.ask(upstream.url + CHAT)
 
         assert connections_of(upstream) == [1, 2, 2]
@@ -234,6 +244,7 @@ async def test_what_is_idle_for_too_long_is_closed() -> None:
         rig.assert_at_rest(idle=1)
         await trio.sleep(60)
         rig.assert_at_rest()
+        assert not rig.pool._idle  # nor is the origin remembered
         await upstream.wait_no_connections()
 
 

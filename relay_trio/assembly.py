@@ -66,7 +66,8 @@ _DESCRIPTORS_KEPT = 200
 """For the log, the listeners, name look-ups, and whoever logs in to look."""
 _DESCRIPTORS_PER_STREAM = 2
 _ID_BYTES = 12
-_SETTLED_S = 0.25
+_LOOKS = 3
+_BETWEEN_LOOKS_S = 0.1
 _DEFAULT_SLOTS = 10_000
 """Where the system names no limit of descriptors."""
 
@@ -293,9 +294,16 @@ class _Relay:
     # Being looked at
 
     async def note_baseline(self) -> None:
-        """Note what a process holds beside what is counted, once hypercorn has started all that it starts."""
-        await trio.sleep(_SETTLED_S)
-        self._baseline = Baseline.at_rest(take_census(socket_descriptors()), self.vitals.known())
+        """Note what a process holds beside what is counted, once hypercorn accepts: the least of a few looks.
+
+        By the clock alone it could be too early, on a machine that is busy with starting others.
+        """
+        await GATE.wait_accepting()
+        looks = []
+        for _ in range(_LOOKS):
+            await trio.sleep(_BETWEEN_LOOKS_S)
+            looks.append(Baseline.at_rest(take_census(socket_descriptors()), self.vitals.known()))
+        self._baseline = Baseline.least(looks)
         await trio.sleep_forever()  # this task is in the baseline, so it stays
 
     async def _ask_siblings(self, question: dict[str, Any]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ class AcceptGate:
         self._room: float = float("inf")
         self._live = 0
         self._opened = trio.Event()
+        self._accepting = trio.Event()
 
     def __repr__(self) -> str:
         return f"<AcceptGate {self._live} of {self._room}>"
@@ -25,6 +26,7 @@ class AcceptGate:
         self._room = connections
         self._live = 0
         self._opened = trio.Event()
+        self._accepting = trio.Event()
 
     def entered(self) -> None:
         """A connection was accepted."""
@@ -38,9 +40,14 @@ class AcceptGate:
 
     async def wait_open(self) -> None:
         """Return when there is room. Checkpoint only where there is none."""
+        self._accepting.set()
         while self._live >= self._room:
             self._opened = trio.Event()
             await self._opened.wait()
+
+    async def wait_accepting(self) -> None:
+        """Return when somebody has come to the gate: then the server has started all that it starts."""
+        await self._accepting.wait()
 
 
 GATE = AcceptGate()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import inspect
 import linecache
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
@@ -116,6 +116,16 @@ class Baseline:
             tasks=census.tasks - known.tasks,
             nurseries=census.nurseries - known.nurseries,
             sockets=None if census.sockets is None else census.sockets - known.sockets,
+        )
+
+    @classmethod
+    def least(cls, looks: Sequence[Baseline]) -> Baseline:
+        """Take the least of several looks: what is only there in some of them was passing by."""
+        sockets = [look.sockets for look in looks if look.sockets is not None]
+        return cls(
+            tasks=min(look.tasks for look in looks),
+            nurseries=min(look.nurseries for look in looks),
+            sockets=min(sockets, default=None),
         )
 
 

@@ -26,7 +26,8 @@ from relay_trio.telemetry.process import descriptors, memory, socket_descriptors
 
 Json = dict[str, Any]
 
-_LOOKS = 3
+_LOOKS = 5
+_BETWEEN_LOOKS_S = 0.01
 _LEVELS = ("ok", "warning", "error", "draining")
 
 
@@ -58,8 +59,8 @@ class Vitals:
     async def unaccounted(self) -> dict[str, int]:
         """Return what is there and in nobody's count, by kind.
 
-        A connection that has been counted out lives for one step more, in the hands of trio's accept loop. So what
-        seems astray is looked at again, and only what is there each time is told.
+        For a few steps a connection is in trio's hands and in no count: between accept and its task's first step, and
+        from its last. So what seems astray is looked at again, and only what is there each time is told.
         """
         baseline = self.baseline()
         if baseline is None:
@@ -68,7 +69,7 @@ class Vitals:
         for _ in range(_LOOKS - 1):
             if not any(found.values()):
                 break
-            await trio.lowlevel.checkpoint()
+            await trio.sleep(_BETWEEN_LOOKS_S)
             again = self._look(baseline)
             found = {kind: min(count, again[kind], key=abs) for kind, count in found.items()}
         return found

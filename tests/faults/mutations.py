@@ -153,7 +153,7 @@ def _called(value: ast.expr) -> str:
 # Asking
 
 
-def tests_for(path: str, table: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+def shown_to(path: str, table: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """Return the tests of a table that this file's mutations are shown to."""
     return table[max((place for place in table if path.startswith(place)), key=len)]
 
@@ -164,7 +164,7 @@ def noticed_by(mutation: Mutation, tree: Path) -> str | None:
     source = target.read_text(encoding="utf-8")
     target.write_text(mutation.applied(source), encoding="utf-8")
     try:
-        first, wider = (tests_for(mutation.path, table) for table in (TESTS, WIDER_TESTS))
+        first, wider = (shown_to(mutation.path, table) for table in (TESTS, WIDER_TESTS))
         return _failure(first, tree) or _failure([test for test in wider if test not in first], tree)
     finally:
         target.write_text(source, encoding="utf-8")

@@ -304,6 +304,23 @@ async def test_who_asked_to_wait_is_tried_last_until_then(tmp_path: Path, behavi
         assert asked(scene) == [2, 4]
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "advice"),
+    [
+        ("retry-after-seconds;retry_after=20", {"retry-after": "20"}),
+        ("retry-after-ms;retry_after=1.5", {"retry-after-ms": "1500", "retry-after": "2"}),
+        ("retry-after-garbage", {"retry-after": "soon"}),
+        ("answer;status=503", {"retry-after": "7", "x-ratelimit-remaining-requests": "4999"}),
+    ],
+)
+async def test_a_providers_advice_reaches_the_client(tmp_path: Path, behaviour: str, advice: dict[str, str]) -> None:
+    """As it came: the SDKs know what to make of it, and how long to bear it."""
+    async with open_scene(tmp_path, behaviour) as scene:
+        got = await scene.ask()
+
+        assert {name: got.get(name) for name in advice} == advice
+
+
 async def test_who_asked_to_wait_is_still_tried_when_all_did(tmp_path: Path) -> None:
     """The relay does not wait itself and does not refuse either: the provider is asked again."""
     async with open_scene(tmp_path, "retry-after-seconds") as scene:

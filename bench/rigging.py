@@ -55,7 +55,10 @@ _QUESTION = (
 
 @attrs.frozen
 class Ask:
-    """A request of about 1 KB, and in its field `user` what the provider shall do with it (see rig/upstream.c)."""
+    """A request of about 1 KB, and in a message of it what the provider shall do (see rig/upstream.c).
+
+    In a message, because every gateway hands those on: sglang-router, for one, drops the field `user`.
+    """
 
     chunks: int = 0
     """0: no stream."""
@@ -69,9 +72,9 @@ class Ask:
         wish = f"{words} id=00000000" if self.numbered else words
         messages = [
             {"role": "system", "content": "You are a helpful assistant. Answer in short sentences."},
-            {"role": "user", "content": _QUESTION * 2},
+            {"role": "user", "content": f"{_QUESTION * 2}{wish}"},
         ]
-        whole = {"model": self.model, "user": wish, "max_tokens": 256, "messages": messages}
+        whole = {"model": self.model, "max_tokens": 256, "messages": messages}
         return json.dumps({**whole, "stream": True} if self.chunks else whole, separators=(",", ":"))
 
 
@@ -102,7 +105,7 @@ class Stand:
         return self.gateway.usage() if self.gateway else Usage(0, 0, 0, 0)
 
     def provider(self) -> dict[str, int]:
-        """Return what the provider counted: open, accepted, requests, streams, left. The asking is one of the open."""
+        """Return what the provider counted: open, accepted, requests, streams, chunks, faults, left. The asking is one of the open."""
         with urllib.request.urlopen(f"http://127.0.0.1:{_provider_port(self)}/stats", timeout=10) as answer:
             counted: dict[str, int] = json.load(answer)
         return counted

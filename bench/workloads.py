@@ -22,7 +22,18 @@ import attrs
 import peers
 from peers import CannotHave, Target
 from processes import BOTH_CORES
-from rigging import STREAM_50, UNARY, Ask, Report, Stand, all_standing, haproxy_between, make_certificate, standing
+from rigging import (
+    SLACK_S,
+    STREAM_50,
+    UNARY,
+    Ask,
+    Report,
+    Stand,
+    all_standing,
+    haproxy_between,
+    make_certificate,
+    standing,
+)
 
 Record = dict[str, Any]
 
@@ -45,6 +56,9 @@ FULL = Plan(
     rounds=5, seconds=3.0, slow_streams=(5000, 9500), slow_chunks=30, errors=169_000, after_s=60.0, soak_s=1800.0
 )
 QUICK = Plan(rounds=3, seconds=1.5, slow_streams=(1000,), slow_chunks=15, errors=10_000, after_s=5.0, soak_s=60.0)
+
+RAMP_S = 8.0
+"""Slow streams are opened over this time, so that their chunks do not all come at once."""
 
 ERRORS_S = 60.0
 """How long a gateway may take for the errors of W4: the slow ones see fewer of them."""
@@ -151,33 +165,48 @@ def disturbed_streams(bench: Bench) -> None:
 
 
 def _hold(stand: Stand, streams_at_once: int, plan: Plan) -> Report:
-    ramp_s = 8.0
     ask = Ask(chunks=plan.slow_chunks, interval_ms=1000)
     idle = stand.usage()
-    rate = max(1, int(streams_at_once / ramp_s))
-    load = stand.start_load(ask, "-c", streams_at_once, "-1", "-r", rate, "-a", 4)
-    time.sleep(ramp_s + 1)
-    start, first = time.monotonic(), stand.usage()
-    time.sleep(max(1.0, plan.slow_chunks - ramp_s - 3))
-    held, last, measured_s = stand.provider()["streams"], stand.usage(), time.monotonic() - start
-    live = stand.provider()["open"] - 1
-    report = load.report(within_s=plan.slow_chunks + 60)
+    load = stand.start_load(ask, "-c", streams_at_once, "-1", "-r", max(1, int(streams_at_once / RAMP_S)), "-a", 4)
+    time.sleep(RAMP_S + 1)
+    window = _window(stand, max(1.0, plan.slow_chunks - RAMP_S - 3))
+    report = load.report(within_s=plan.slow_chunks + SLACK_S)
     time.sleep(plan.after_s)
     after = stand.usage()
     return {
         **report,
         **_own_view(stand),
         "n": streams_at_once,
-        "held": live,
-        "begun": held,
-        "cpu_share": (last.cpu_us - first.cpu_us) / measured_s / 1e6,
-        "cpu_us_per_chunk": (last.cpu_us - first.cpu_us) / measured_s / streams_at_once,
-        "kib_per_stream": (last.resident_kib - idle.resident_kib) / streams_at_once,
+        "held": window.held,
+        "cpu_us_per_chunk": window.cpu_us / max(1, window.chunks),
+        "kib_per_stream": (window.resident_kib - idle.resident_kib) / max(1, window.held),
         "rss_idle_kib": idle.resident_kib,
         "rss_after_kib": after.resident_kib,
         "descriptors_idle": idle.descriptors,
         "descriptors_after": after.descriptors,
     }
+
+
+@attrs.frozen
+class Window:
+    """A time in which all streams should be open: what was really open and sent, for a gateway may have fallen behind."""
+
+    cpu_us: float
+    chunks: int
+    held: int
+    resident_kib: int
+
+
+def _window(stand: Stand, seconds: float) -> Window:
+    sent, before = stand.provider(), stand.usage()
+    time.sleep(seconds)
+    now, after = stand.provider(), stand.usage()
+    return Window(
+        cpu_us=after.cpu_us - before.cpu_us,
+        chunks=now["chunks"] - sent["chunks"],
+        held=now["open"] - 1,
+        resident_kib=after.resident_kib,
+    )
 
 
 # W4: the ancestor's death
@@ -204,7 +233,7 @@ def _answer_errors(stand: Stand, wanted: int) -> Report:
         seen += report["done"]
         memory.append(stand.usage().resident_kib)
     time.sleep(2)
-    after = stand.usage()
+    after, provider = stand.usage(), stand.provider()
     return {
         **{key: total.get(key, 0) for key in ("done", "seconds", "client_errors", "server_errors", "told_429", "cut")},
         **_own_view(stand),
@@ -216,7 +245,8 @@ def _answer_errors(stand: Stand, wanted: int) -> Report:
         "descriptors_after": after.descriptors,
         "threads_idle": idle.threads,
         "threads_after": after.threads,
-        "upstream_left_open": stand.provider()["open"] - 1,
+        "faults": provider["faults"],
+        "upstream_left_open": provider["open"] - 1,
     }
 
 

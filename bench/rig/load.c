@@ -82,7 +82,7 @@ struct client {
     size_t written;
     uint64_t since, due; /* due: when to leave, or to ask again */
     long id;
-    bool is_head_read, is_answered, is_chunked, is_closing, is_retry_after;
+    bool is_head_read, is_chunked, is_closing, is_retry_after;
     int status;
     char first;                /* of the body */
     long left;                 /* of a body with a length; -1: to the end of the connection */
@@ -141,7 +141,7 @@ static void ask(struct client *c) {
     c->since = now_ns();
     c->due = 0;
     c->written = c->head_length = c->carried = 0;
-    c->is_head_read = c->is_answered = c->is_chunked = c->is_closing = c->is_retry_after = false;
+    c->is_head_read = c->is_chunked = c->is_closing = c->is_retry_after = false;
     c->status = 0;
     c->first = 0;
     c->left = -1;
@@ -212,7 +212,14 @@ static void note_marks(struct client *c, const char *bytes, size_t n) {
 
 static int hex(char x) { return x <= '9' ? x - '0' : (x | 32) - 'a' + 10; }
 
-/* True when the last chunk and its trailer are read. */
+static void take_content(struct client *c, const char *bytes, size_t n) {
+    if (!n) return;
+    if (!c->first) c->first = bytes[0];
+    note_marks(c, bytes, n);
+}
+
+/* True when the last chunk and its trailer are read. Proxies cut chunks anew, in the middle of a stamp too: so what is
+ * looked at is the content, never the bytes as they came. */
 static bool read_chunked(struct client *c, const char *bytes, size_t n) {
     for (size_t i = 0; i < n;) switch (c->framing) {
         case SIZE:
@@ -225,6 +232,7 @@ static bool read_chunked(struct client *c, const char *bytes, size_t n) {
             break;
         case DATA: {
             long part = (long)(n - i) < c->chunk_left ? (long)(n - i) : c->chunk_left;
+            take_content(c, bytes + i, part);
             c->chunk_left -= part;
             i += part;
             if (!c->chunk_left) c->framing = DATA_END;
@@ -271,10 +279,8 @@ static size_t take_head(struct client *c, const char *bytes, size_t n) {
 }
 
 static bool take_body(struct client *c, const char *bytes, size_t n) {
-    if (n && !c->is_answered) c->is_answered = true;
-    if (n && !c->first) c->first = c->is_chunked ? (memchr(bytes, '{', n) ? '{' : '?') : bytes[0];
-    if (n) note_marks(c, bytes, n);
     if (c->is_chunked) return read_chunked(c, bytes, n);
+    take_content(c, bytes, n);
     if (c->left < 0) return false;
     c->left -= n;
     return c->left <= 0;

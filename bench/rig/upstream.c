@@ -2,7 +2,8 @@
  *
  *   upstream -p PORT [-g FILE]         one thread, one epoll, HTTP/1.1, loopback only
  *
- * The request itself says what it wants, in a word anywhere in its body (a client puts it into the field "user"):
+ * The request itself says what it wants, by words anywhere in its body (the load has them in a message: not every gateway
+ * hands on the other fields):
  *
  *   bench k=50 i=1000 m=answer id=00000042
  *
@@ -58,7 +59,7 @@ struct connection {
 
 static int epoll;
 static FILE *gone;
-static struct { long open, accepted, requests, streams, left; } count;
+static struct { long open, accepted, requests, streams, chunks, faults, left; } count;
 
 static uint64_t now_ns(void) {
     struct timespec t;
@@ -257,6 +258,7 @@ static void step(struct connection *c) {
         return;
     }
     c->sent++;
+    count.chunks++;
     stamp(&chunk[wire]);
     if (say(c, chunk[wire].bytes, chunk[wire].length) && c->on == NOWHERE) schedule(c);
 }
@@ -294,8 +296,8 @@ static void read_wish(struct connection *c, const char *body) {
 static void answer_get(struct connection *c) {
     char body[256], whole[512];
     snprintf(body, sizeof body,
-        "{\"open\":%ld,\"accepted\":%ld,\"requests\":%ld,\"streams\":%ld,\"left\":%ld,\"object\":\"list\",\"data\":[]}",
-        count.open, count.accepted, count.requests, count.streams, count.left);
+        "{\"open\":%ld,\"accepted\":%ld,\"requests\":%ld,\"streams\":%ld,\"chunks\":%ld,\"faults\":%ld,\"left\":%ld,\"object\":\"list\",\"data\":[]}",
+        count.open, count.accepted, count.requests, count.streams, count.chunks, count.faults, count.left);
     int length = snprintf(whole, sizeof whole,
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", strlen(body), body);
     if (gone) fflush(gone);
@@ -308,6 +310,7 @@ static void answer(struct connection *c, const char *body) {
     await_request(c);
     if (get) { answer_get(c); return; }
     count.requests++;
+    count.faults += c->mode != ANSWER;
     if (c->mode == REFUSE) say(c, refused.bytes, refused.length);
     else if (c->mode == BROKEN) { if (say(c, broken.bytes, broken.length)) end(c); }
     else if (c->mode == SILENT) c->state = STREAMING;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -362,6 +363,24 @@ async def test_a_closed_socket_tells_nobody(make_hub: Callable[[], Hub]) -> None
         stage.peer.close()
         await trio.sleep(1)
         assert stage.hangups == 0
+
+    await on_stage(make_hub, play)
+
+
+async def test_a_closed_socket_holds_nobody(make_hub: Callable[[], Hub]) -> None:
+    """Its owner, who holds it in turn, is gone with its last user: no collector has to find the two."""
+
+    class Owner:
+        def told(self) -> None:
+            raise AssertionError("it has closed")
+
+    async def play(stage: Stage) -> None:
+        owner = Owner()
+        stage.sock.on_hangup = owner.told
+        remembered = weakref.ref(owner)
+        stage.sock.close()
+        del owner
+        assert remembered() is None
 
     await on_stage(make_hub, play)
 

@@ -41,6 +41,8 @@ class BodyState(enum.Enum):
     """The upstream broke off."""
     TOO_LARGE = "too_large"
     TOO_SLOW = "too_slow"
+    UNREADABLE = "unreadable"
+    """It came, but damaged, or compressed in a way that nobody asked for."""
 
 
 @attrs.frozen

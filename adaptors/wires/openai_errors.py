@@ -257,6 +257,7 @@ def _what_came(headers: Headers, body: bytes, state: BodyState) -> str:
         BodyState.TRUNCATED: f"with a body that broke off after {received} bytes",
         BodyState.TOO_LARGE: f"with a body that is too large for an error ({received} bytes read)",
         BodyState.TOO_SLOW: f"with a body that did not arrive in time ({received} bytes read)",
+        BodyState.UNREADABLE: f"with a body that is damaged or compressed in an unknown way ({received} bytes read)",
     }
     if state in sentences:
         return sentences[state]

@@ -199,7 +199,7 @@ def _raise_error_inside(answer: Answer, body: bytes) -> None:
 async def read_failure(response: Response, adaptor: Adaptor, clock: PhaseClock) -> UpstreamAnswered:
     """Read an error answer under its limits, close it, and return what it means. A 429 stays a 429, however it breaks."""
     clock.enter("error_body")
-    body, state = b"", BodyState.TRUNCATED
+    body, state = b"", BodyState.UNREADABLE
     try:
         body, state = await _read_bounded(_readable(response))
     except AnswerBroken:
@@ -226,6 +226,8 @@ async def _read_bounded(response: Response) -> tuple[bytes, BodyState]:
                 pieces.append(piece)
             else:
                 state = BodyState.TOO_LARGE
+        except AnswerBroken:
+            state = BodyState.UNREADABLE
         except UpstreamFailed:
             state = BodyState.TRUNCATED
     return b"".join(pieces)[:ERROR_BODY_MAX_BYTES], state

@@ -65,15 +65,26 @@ async def drips() -> bytes:
     return b"x"
 
 
-@pytest.mark.parametrize("body", [breaks, is_nonsense, is_empty, never_comes, never_ends, drips])
-async def test_it_is_closed_before_its_failure_is_known(body: Callable[[], Awaitable[bytes]]) -> None:
-    """And the failure keeps the status and the advice, within five seconds and 64 KiB."""
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (breaks, "broke off"),
+        (is_nonsense, "is damaged or compressed in an unknown way"),
+        (is_empty, "empty body"),
+        (never_comes, "did not arrive in time"),
+        (never_ends, "too large for an error"),
+        (drips, "did not arrive in time"),
+    ],
+)
+async def test_it_is_closed_before_its_failure_is_known(body: Callable[[], Awaitable[bytes]], said: str) -> None:
+    """And the failure keeps the status and the advice, within five seconds and 64 KiB, and says what came of the body."""
     answer = ErrorAnswer(body)
     failed = await read_failure(answer, registry.load()["openai"], PhaseClock(trio.current_time()))
 
     assert answer.closed == 1
     assert (failed.failure.status, failed.failure.retry_after) == (429, 7)
-    assert failed.failure.message
+    assert said in failed.failure.message
+    assert failed.failure.ours
     assert trio.current_time() <= ERROR_BODY_S
     assert answer.taken <= ERROR_BODY_MAX_BYTES + 10_000
 

@@ -1,8 +1,8 @@
 """Anthropic: its address, its key, the version of its API, and its own wire.
 
 A request of an Anthropic client goes up as it came, with our key. The client's `anthropic-version` and `anthropic-beta`
-pass unchanged: which fields a version takes is between the two of them. A chat completion is translated, and its answer
-back.
+pass unchanged: which fields a version takes is between the two of them. Requests of other formats are translated, and their
+answers back.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from adaptors.endpoints import wire_of
 from adaptors.failure import AnswerFailed, BodyState, Failure
 from adaptors.jsonbytes import NotJSON, decoded, encoded
 from adaptors.protocol import Answer
-from adaptors.translation.answer import TranslatedAnswer, frame_of, request_of, translated_headers
+from adaptors.translation.answer import TranslatedAnswer, frame_of, translated_headers
+from adaptors.translation.formats import is_translated, request_of, translated_endpoints
 from adaptors.translation.messages_request import write_messages_request
 from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequest
 from adaptors.wires.anthropic_errors import read_anthropic_failure
@@ -25,7 +26,7 @@ from adaptors.wires.anthropic_messages import CountedAnswer, MessagesAnswer
 from adaptors.wires.openai_errors import broken_answer
 from adaptors.wires.openai_json import PassedOn
 
-CHAT: Final = "openai_chat"
+_OWN: Final = (MESSAGES,)
 VERSION: Final[Header] = (b"anthropic-version", b"2023-06-01")
 """For clients that name none. Newer versions refuse more: temperature, for one (2026-10-21)."""
 _IDENTITY: Final[Header] = (b"accept-encoding", b"identity")
@@ -41,14 +42,14 @@ class Anthropic:
     key_variable: str = "ANTHROPIC_API_KEY"
     base_url_variable: str = "ANTHROPIC_BASE_URL"
     dialects: tuple[str, ...] = (DIALECT,)
-    translates: tuple[str, ...] = ("chat.completions",)
+    translates: tuple[str, ...] = translated_endpoints(_OWN)
     model_families: tuple[str, ...] = ("claude-",)
 
     # What goes up.
 
     def request(self, call: Call, account: ProviderAccount, upstream_model: str | None) -> UpstreamRequest:
         """Return the request as it came, addressed to the provider. Raises BadBody: a model that cannot be renamed."""
-        if call.endpoint.wire == CHAT:
+        if is_translated(call, _OWN):
             return _translated(call, account, upstream_model or call.model or "")
         query = "?" + call.query.decode("latin-1") if call.query else ""
         return UpstreamRequest(
@@ -68,8 +69,8 @@ class Anthropic:
     def answer(self, call: Call, account: ProviderAccount, upstream_model: str | None, max_event_bytes: int) -> Answer:  # noqa: ARG002 - the contract has it
         """Return a fresh reader for the 2xx answer of this call."""
         wire = wire_of(call.endpoint, stream=call.stream)
-        if wire == CHAT:
-            return TranslatedAnswer(MESSAGES, CHAT, frame_of(call, upstream_model, max_event_bytes))
+        if is_translated(call, _OWN):
+            return TranslatedAnswer(MESSAGES, call.endpoint.wire or "", frame_of(call, upstream_model, max_event_bytes))
         if wire == MESSAGES:
             model = call.model if upstream_model not in {None, call.model} else None
             return MessagesAnswer(model=model, max_event_bytes=max_event_bytes)

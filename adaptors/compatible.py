@@ -23,13 +23,6 @@ COMPATIBLE: Final[tuple[OpenAICompatible, ...]] = (
         model_families=("gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-", "dall-e-", "whisper-", "tts-"),
         limit_field="max_completion_tokens",
     ),
-    # https://docs.x.ai/developers/quickstart names the key; its SDK takes a host and reads no variable for it
-    OpenAICompatible(
-        *("xai", "https://api.x.ai/v1", "XAI_API_KEY", "XAI_BASE_URL"),
-        dialects=_BOTH,
-        model_families=("grok-",),
-        limit_field="max_completion_tokens",
-    ),
     # https://api-docs.deepseek.com: "/v1" is accepted and has nothing to do with the version of a model
     # and its thinking mode wants the reasoning_content of the tool calls of a turn back
     OpenAICompatible(

@@ -57,6 +57,10 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("chat.completions.stored", _GET_DELETE, "/chat/completions/{id}", _NONE, stored="completion"),
     Endpoint("chat.completions.update", _POST, "/chat/completions/{id}", _JSON, stored="completion"),
     Endpoint("chat.completions.messages", _GET, "/chat/completions/{id}/messages", _NONE, stored="completion"),
+    # xAI's: a completion that is had once, later (https://docs.x.ai/docs/guides/deferred-chat-completions)
+    Endpoint(
+        "chat.completions.deferred", _GET, "/chat/deferred-completion/{id}", _NONE, "openai_json", "deferred_completion"
+    ),
     Endpoint("responses.stored", _GET, "/responses/{id}", _NONE, "openai_responses", "response"),
     Endpoint("responses.delete", ("DELETE",), "/responses/{id}", _NONE, stored="response"),
     Endpoint("responses.cancel", _POST, "/responses/{id}/cancel", _JSON, stored="response"),

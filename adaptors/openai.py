@@ -11,15 +11,16 @@ from typing import Final
 
 import attrs
 
-from adaptors.anthropic_paths import MESSAGES
 from adaptors.bodies import BadBody, rename_model
 from adaptors.endpoints import wire_of
 from adaptors.failure import AnswerFailed, BodyState, Failure
 from adaptors.jsonbytes import Json, NotJSON, decoded, encoded, with_member
 from adaptors.protocol import Answer
-from adaptors.translation.answer import TranslatedAnswer, frame_of, request_of, translated_headers
+from adaptors.translation.answer import TranslatedAnswer, frame_of, translated_headers
 from adaptors.translation.carrier import without_thoughts
-from adaptors.translation.chat_request import Options, chat_body
+from adaptors.translation.chat_request import Options, write_chat_request
+from adaptors.translation.conversation import ChatRequest
+from adaptors.translation.formats import is_translated, request_of, translated_endpoints
 from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequest
 from adaptors.wires.openai_chat import ChatAnswer
 from adaptors.wires.openai_errors import broken_answer, read_failure
@@ -47,15 +48,23 @@ class OpenAICompatible:
     model_families: tuple[str, ...] = ()
     limit_field: str = "max_tokens"
     """Where it reads the limit of an answer's tokens; OpenAI's reasoning models refuse the old name."""
+    effort_models: str = r"(?:^|/)(?:o[1-9]|gpt-[5-9]|gpt-oss)"
+    """A pattern of its models that take `reasoning_effort`; others may answer 400 to it."""
     replays_reasoning: bool = False
     """It wants the `reasoning_content` of earlier turns back."""
-    translates: tuple[str, ...] = ("messages",)
+    takes_stream_options: bool = True
+    """It knows `stream_options`. One that does not tells its usage unasked, or answers 4xx to the question."""
+
+    @property
+    def translates(self) -> tuple[str, ...]:
+        """The endpoints of the formats that it does not speak itself."""
+        return translated_endpoints(self.dialects)
 
     # What goes up.
 
     def request(self, call: Call, account: ProviderAccount, upstream_model: str | None) -> UpstreamRequest:
         """Return the request as it came, addressed to the provider. Raises BadBody: a model that cannot be renamed."""
-        if call.endpoint.wire == MESSAGES:
+        if is_translated(call, self.dialects):
             return self._translated(call, account, upstream_model or call.model or "")
         path = call.path.decode("latin-1")
         query = "?" + call.query.decode("latin-1") if call.query else ""
@@ -69,13 +78,19 @@ class OpenAICompatible:
     def _translated(self, call: Call, account: ProviderAccount, model: str) -> UpstreamRequest:
         options = Options(
             limit_field=self.limit_field,
-            takes_effort=_TAKES_EFFORT.search(model) is not None,
+            takes_effort=re.search(self.effort_models, model) is not None,
             replays_reasoning=self.replays_reasoning,
         )
-        body, dropped = chat_body(request_of(call), model, options)
+        body, dropped = write_chat_request(self.expressible(request_of(call), model), model, options)
+        if not self.takes_stream_options:
+            body.pop("stream_options", None)
         url = account.base_url.rstrip("/") + "/chat/completions"
         headers = (*_payers(account), *_authorization(account))
-        return UpstreamRequest(b"POST", url, translated_headers(call) + headers, body, dropped)
+        return UpstreamRequest(b"POST", url, translated_headers(call) + headers, encoded(body), dropped)
+
+    def expressible(self, request: ChatRequest, model: str) -> ChatRequest:  # noqa: ARG002 - providers that refuse more look at it
+        """Return the request less what the provider's model refuses, which is named in its `dropped`."""
+        return request
 
     def models_request(self, account: ProviderAccount) -> UpstreamRequest:
         """Return the request that lists the provider's models."""
@@ -89,8 +104,8 @@ class OpenAICompatible:
         """Return a fresh reader for the 2xx answer of this call."""
         model = call.model if upstream_model not in {None, call.model} else None
         wire = wire_of(call.endpoint, stream=call.stream)
-        if wire == MESSAGES:
-            return TranslatedAnswer(CHAT, MESSAGES, frame_of(call, upstream_model, max_event_bytes))
+        if is_translated(call, self.dialects):
+            return TranslatedAnswer(CHAT, call.endpoint.wire or "", frame_of(call, upstream_model, max_event_bytes))
         if wire == CHAT:
             hides_usage = _asks_usage(call, account)
             return ChatAnswer(call, model=model, hides_usage=hides_usage, max_event_bytes=max_event_bytes)
@@ -115,10 +130,6 @@ class OpenAICompatible:
 
 
 _IDENTITY: Final[Header] = (b"accept-encoding", b"identity")
-
-# Models that take `reasoning_effort`; others answer 400 (https://platform.openai.com/docs/guides/reasoning,
-# https://docs.x.ai/docs/guides/reasoning).
-_TAKES_EFFORT = re.compile(r"(?:^|/)(?:o[1-9]|gpt-[5-9]|gpt-oss|grok-3-mini)")
 
 # Set on a channel, these say whose account pays (https://platform.openai.com/docs/api-reference/authentication); else
 # what the client says passes.

@@ -15,10 +15,11 @@ from adaptors.anthropic import Anthropic
 from adaptors.compatible import COMPATIBLE
 from adaptors.gemini import Gemini
 from adaptors.protocol import Adaptor
+from adaptors.xai import XAI
 
 ENTRY_POINT_GROUP: Final = "relay_trio.adaptors"
 
-_OURS: Final[tuple[Adaptor, ...]] = (*COMPATIBLE, Anthropic(), Gemini())
+_OURS: Final[tuple[Adaptor, ...]] = (*COMPATIBLE, XAI(), Anthropic(), Gemini())
 BUILT_IN: Final[Mapping[str, Adaptor]] = MappingProxyType({adaptor.name: adaptor for adaptor in _OURS})
 
 

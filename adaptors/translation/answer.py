@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 from typing import Final
 
-from adaptors.bodies import BadBody
 from adaptors.jsonbytes import Json, NotJSON, decoded
 from adaptors.sse import ServerEvent, SSEParser
-from adaptors.translation.chat_answer import ChatReader, ChatWriter, read_chat_reply, write_chat_reply
-from adaptors.translation.chat_request import read_chat_request
-from adaptors.translation.conversation import ChatRequest, Counted, Ended, Event, Started
-from adaptors.translation.frame import Codec, Frame
-from adaptors.translation.messages_answer import (
-    MessagesReader,
-    MessagesWriter,
-    read_messages_reply,
-    write_messages_reply,
-)
-from adaptors.translation.messages_request import read_messages_request
+from adaptors.translation.conversation import CandidateSwitched, Counted, Ended, Event, Started
+from adaptors.translation.formats import FORMATS
+from adaptors.translation.frame import Frame
 from adaptors.values import Call, Headers, Usage
 from adaptors.wires.openai_stream import last_event, whole_events
 
-CODECS: Final[Mapping[str, Codec]] = MappingProxyType(
-    {
-        "openai_chat": Codec(ChatReader, ChatWriter, read_chat_reply, write_chat_reply),
-        "anthropic_messages": Codec(MessagesReader, MessagesWriter, read_messages_reply, write_messages_reply),
-    }
-)
-_SILENT: Final = (Started, Counted)
+_SILENT: Final = (Started, Counted, CandidateSwitched)
 """Events after which another attempt may still follow."""
 
 
@@ -52,7 +36,7 @@ class TranslatedAnswer:
 
     def __init__(self, provider: str, client: str, frame: Frame) -> None:
         """Make a reader; `provider` and `client` name their wires."""
-        self._provider, self._client = CODECS[provider], CODECS[client]
+        self._provider, self._client = FORMATS[provider], FORMATS[client]
         self._frame = frame
         self._parser = SSEParser(frame.max_bytes)
         self._reader = self._provider.reader()
@@ -107,19 +91,6 @@ class TranslatedAnswer:
 
 
 # The request side.
-
-_READERS: Final = MappingProxyType(
-    {"openai_chat": read_chat_request, "anthropic_messages": read_messages_request},
-)
-
-
-def request_of(call: Call) -> ChatRequest:
-    """Return what a call asks for. Raises BadBody: what is no such request, or cannot be said elsewhere."""
-    reader = _READERS.get(call.endpoint.wire or "")
-    if reader is None:
-        raise BadBody("This path cannot be translated for the model's provider.", param="model")
-    return reader(call.body)
-
 
 _OUR_HEADERS: Final[Headers] = (
     (b"content-type", b"application/json"),

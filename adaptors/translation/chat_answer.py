@@ -15,12 +15,18 @@ from adaptors.sse import ServerEvent
 from adaptors.translation.carrier import packed
 from adaptors.translation.chat_request import written_call
 from adaptors.translation.conversation import (
+    Candidate,
+    CandidateSwitched,
+    Cited,
     Counted,
     Ended,
     Event,
     Finished,
+    LogprobsDelta,
     Part,
     Reason,
+    Refusal,
+    RefusalDelta,
     Reply,
     Started,
     Text,
@@ -134,7 +140,7 @@ class ChatReader:
             events.append(TextDelta(text))
         if refusal := _text(delta.get("refusal")):
             self._refused = True
-            events.append(TextDelta(refusal))
+            events.append(RefusalDelta(refusal))
         for at, call in enumerate(_objects(delta.get("tool_calls"))):
             self._call(at, call, events)
 
@@ -182,6 +188,8 @@ class ChatWriter:
                 return self._chunk(b'{"content":' + encoded(text) + b"}")
             case ToolDelta(index, fragment):
                 return self._arguments(index, fragment)
+            case RefusalDelta(text):
+                return self._chunk(b'{"refusal":' + encoded(text) + b"}")
             case ThinkingDelta(text):
                 self._thought.append(text)
                 return self._chunk(b'{"reasoning_content":' + encoded(text) + b"}")
@@ -202,6 +210,8 @@ class ChatWriter:
                 return self._chunk(b"{}", encoded(_WRITTEN_REASON.get(reason, "stop")))
             case Ended():
                 return self._end()
+            case CandidateSwitched() | Cited() | LogprobsDelta():
+                return b""
 
     def _start(self, ident: str, model: str) -> bytes:
         envelope = {
@@ -267,19 +277,19 @@ def read_chat_reply(body: bytes) -> Reply:
         raise AnswerFailed(broken_answer("The provider answered 200 with JSON that is no completion."))
     message = _object(choice.get("message"))
     refusal = _text(message.get("refusal"))
-    return Reply(
-        id=_text(document.id),
-        model=_text(document.model),
-        parts=tuple(_parts(message, refusal)),
-        reason=_reason(choice.get("finish_reason"), refused=bool(refusal)),
-        usage=read_usage(document.usage),
+    candidate = Candidate(
+        parts=tuple(_parts(message, refusal)), reason=_reason(choice.get("finish_reason"), refused=bool(refusal))
     )
+    return Reply(_text(document.id), _text(document.model), (candidate,), read_usage(document.usage))
 
 
 def _parts(message: dict[str, Json], refusal: str) -> list[Part]:
     thought = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
     parts: list[Part] = [Thinking(thought)] if thought else []
-    parts += [Text(text) for text in (_text(message.get("content")), refusal) if text]
+    if text := _text(message.get("content")):
+        parts.append(Text(text))
+    if refusal:
+        parts.append(Refusal(refusal))
     for at, call in enumerate(_objects(message.get("tool_calls"))):
         function = _object(call.get("function"))
         arguments = _text(function.get("arguments"))
@@ -294,9 +304,9 @@ def write_chat_reply(reply: Reply, frame: Frame) -> bytes:
     """Return the body for the client."""
     choice = {
         "index": 0,
-        "message": _message(reply.parts),
+        "message": _message(reply.first.parts),
         "logprobs": None,
-        "finish_reason": _WRITTEN_REASON.get(reply.reason, "stop"),
+        "finish_reason": _WRITTEN_REASON.get(reply.first.reason, "stop"),
     }
     return encoded(
         {
@@ -312,6 +322,7 @@ def write_chat_reply(reply: Reply, frame: Frame) -> bytes:
 
 def _message(parts: tuple[Part, ...]) -> Json:
     text = "".join(part.text for part in parts if isinstance(part, Text))
+    refusal = "".join(part.text for part in parts if isinstance(part, Refusal))
     thought = "".join(part.text for part in parts if isinstance(part, Thinking))
     calls: list[Json] = []
     thoughts: list[Thinking] = []
@@ -321,7 +332,7 @@ def _message(parts: tuple[Part, ...]) -> Json:
         elif isinstance(part, ToolCall):
             calls.append(written_call(ToolCall(packed(part.id, thoughts), part.name, part.arguments)))
             thoughts.clear()
-    message: dict[str, Json] = {"role": "assistant", "content": text or None, "refusal": None}
-    if not text and not calls:
+    message: dict[str, Json] = {"role": "assistant", "content": text or None, "refusal": refusal or None}
+    if not text and not calls and not refusal:
         message["content"] = ""
     return message | ({"reasoning_content": thought} if thought else {}) | ({"tool_calls": calls} if calls else {})

@@ -17,6 +17,7 @@ from adaptors.translation.conversation import (
     OutputFormat,
     Part,
     Reasoning,
+    Refusal,
     Text,
     Thinking,
     Tool,
@@ -90,7 +91,8 @@ def _message(where: str, message: dict[str, Json]) -> Message:
     if role == "tool":
         call_id, _ = unpacked(want(message.get("tool_call_id"), str, f"{where}.tool_call_id"))
         parts = tuple(_parts(f"{where}.content", content))
-        return Message("user", (ToolResult(call_id, parts),))
+        shown = tuple(Text(part.text) if isinstance(part, Refusal) else part for part in parts)
+        return Message("user", (ToolResult(call_id, shown),))
     raise BadBody(f"`{where}.role` is none that is known here.", param=f"{where}.role", code="invalid_value")
 
 
@@ -103,7 +105,7 @@ def _assistant_parts(where: str, message: dict[str, Json]) -> Iterator[Part]:
         yield Thinking(want(text, str, f"{where}.reasoning_content"))
     yield from _parts(f"{where}.content", message.get("content"))
     if refusal := optional(message, "refusal", str, f"{where}."):
-        yield Text(refusal)
+        yield Refusal(refusal)
     for at, (_, call, thoughts) in enumerate(calls):
         if at:
             yield from thoughts
@@ -120,7 +122,7 @@ def _call(where: str, call: dict[str, Json]) -> tuple[ToolCall, tuple[Thinking, 
     return ToolCall(call_id, name, arguments), thoughts
 
 
-def _parts(where: str, content: Json) -> Iterator[Text | Image | Document]:
+def _parts(where: str, content: Json) -> Iterator[Text | Refusal | Image | Document]:
     if isinstance(content, str):
         if content:
             yield Text(content)
@@ -129,10 +131,12 @@ def _parts(where: str, content: Json) -> Iterator[Text | Image | Document]:
         yield _part(place, part)
 
 
-def _part(where: str, part: dict[str, Json]) -> Text | Image | Document:
+def _part(where: str, part: dict[str, Json]) -> Text | Refusal | Image | Document:
     kind = part.get("type")
-    if kind in {"text", "refusal"}:
-        return Text(want(part.get(kind), str, f"{where}.{kind}"))
+    if kind == "text":
+        return Text(want(part.get("text"), str, f"{where}.text"))
+    if kind == "refusal":
+        return Refusal(want(part.get("refusal"), str, f"{where}.refusal"))
     if kind == "image_url":
         image = want(part.get("image_url"), dict, f"{where}.image_url")
         return _image(want(image.get("url"), str, f"{where}.image_url.url"))
@@ -283,11 +287,11 @@ def _written_user(parts: tuple[Part, ...]) -> Iterator[Json]:
 
 def _written_part(part: Part) -> Json:
     match part:
-        case Text(text):
+        case Text(text) | Refusal(text):
             return {"type": "text", "text": text}
-        case Image(media_type, data, url):
+        case Image(media_type=media_type, data=data, url=url):
             return {"type": "image_url", "image_url": {"url": url or f"data:{media_type};base64,{data}"}}
-        case Document(media_type, data, url, title) if not url:
+        case Document(media_type=media_type, data=data, url=url, title=title) if not url:
             file = {"filename": title or "document.pdf", "file_data": f"data:{media_type};base64,{data}"}
             return {"type": "file", "file": file}
         case _:
@@ -298,12 +302,14 @@ def written_assistant(parts: tuple[Part, ...], *, replays_reasoning: bool) -> Js
     """Return the assistant's message."""
     calls = [part for part in parts if isinstance(part, ToolCall)]
     message: dict[str, Json] = {"role": "assistant", "content": "".join(_texts(parts)) or None}
+    if refusal := "".join(part.text for part in parts if isinstance(part, Refusal)):
+        message["refusal"] = refusal
     thoughts = "".join(part.text for part in parts if isinstance(part, Thinking))
     if thoughts and replays_reasoning:
         message["reasoning_content"] = thoughts
     if calls:
         message["tool_calls"] = [written_call(call) for call in calls]
-    elif message["content"] is None:
+    elif message["content"] is None and not refusal:
         message["content"] = ""
     return message
 

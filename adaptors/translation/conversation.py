@@ -6,6 +6,7 @@ What a reader cannot say with them it names in `dropped`, or refuses; a writer d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -22,8 +23,27 @@ class Value(msgspec.Struct, frozen=True):
 # What a turn is made of.
 
 
+class Citation(Value, frozen=True):
+    """Where words come from. `start` and `end` are where in its text the cited words stand, both 0 where unknown."""
+
+    url: str = ""
+    title: str = ""
+    quote: str = ""
+    """What the source says."""
+    start: int = 0
+    end: int = 0
+
+
 class Text(Value, frozen=True):
-    """Words."""
+    """Words. `cache` is Anthropic's mark that what stands before here may be kept, as it was written."""
+
+    text: str
+    citations: tuple[Citation, ...] = ()
+    cache: Json = None
+
+
+class Refusal(Value, frozen=True):
+    """Words with which the model declines."""
 
     text: str
 
@@ -34,15 +54,17 @@ class Image(Value, frozen=True):
     media_type: str = ""
     data: str = ""
     url: str = ""
+    cache: Json = None
 
 
 class Document(Value, frozen=True):
-    """A file for the model to read: its bytes in base64 with their media type, or its address."""
+    """A file for the model to read, or to hear: its bytes in base64 with their media type, or its address."""
 
     media_type: str = ""
     data: str = ""
     url: str = ""
     title: str = ""
+    cache: Json = None
 
 
 class Thinking(Value, frozen=True):
@@ -69,9 +91,10 @@ class ToolResult(Value, frozen=True):
     id: str
     parts: tuple[Text | Image | Document, ...]
     is_error: bool = False
+    cache: Json = None
 
 
-Part: TypeAlias = Text | Image | Document | Thinking | ToolCall | ToolResult
+Part: TypeAlias = Text | Refusal | Image | Document | Thinking | ToolCall | ToolResult
 Role: TypeAlias = Literal["system", "user", "assistant"]
 
 
@@ -92,6 +115,7 @@ class Tool(Value, frozen=True):
     description: str = ""
     schema: Json = None
     strict: bool | None = None
+    cache: Json = None
 
 
 class ToolChoice(Value, frozen=True):
@@ -114,6 +138,8 @@ class Reasoning(Value, frozen=True):
 
     effort: str = ""
     budget: int = 0
+    shown: bool | None = None
+    """Whether the client wants to see what was thought."""
 
 
 class ChatRequest(Value, frozen=True):
@@ -129,10 +155,19 @@ class ChatRequest(Value, frozen=True):
     top_p: float | None = None
     top_k: int | None = None
     stop: tuple[str, ...] = ()
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    candidates: int = 1
+    """How many answers are wanted."""
+    logprobs: int | None = None
+    """The log probabilities of the tokens are wanted, with as many of the likeliest others."""
     output: OutputFormat | None = None
     reasoning: Reasoning | None = None
     user: str | None = None
     stream: bool = False
+    openai: Mapping[str, Json] = {}
+    """What OpenAI's two formats say alike and no other can: `service_tier`, `metadata` and the like, by their names."""
     dropped: tuple[str, ...] = ()
     """What the reader could not say."""
 
@@ -142,15 +177,35 @@ class ChatRequest(Value, frozen=True):
 Reason: TypeAlias = Literal["stop", "stop_sequence", "length", "tool", "filtered", "refused", "paused"]
 
 
+class TokenLogprob(Value, frozen=True):
+    """How likely a token was; `top` are the likeliest at its place. Natural logarithms."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+class Candidate(Value, frozen=True):
+    """One of the answers to a request."""
+
+    parts: tuple[Part, ...]
+    reason: Reason
+    stop_sequence: str | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
 class Reply(Value, frozen=True):
-    """A whole answer."""
+    """A whole answer: as many candidates as were wanted, nearly always one."""
 
     id: str
     model: str
-    parts: tuple[Part, ...]
-    reason: Reason
+    candidates: tuple[Candidate, ...]
     usage: Usage | None = None
-    stop_sequence: str | None = None
+
+    @property
+    def first(self) -> Candidate:
+        """The first candidate, which formats that have but one write."""
+        return self.candidates[0]
 
 
 class Started(Value, frozen=True):
@@ -160,10 +215,34 @@ class Started(Value, frozen=True):
     model: str
 
 
+class CandidateSwitched(Value, frozen=True):
+    """What follows is of this candidate. A stream begins with candidate 0, and most never leave it."""
+
+    index: int
+
+
 class TextDelta(Value, frozen=True):
     """More words."""
 
     text: str
+
+
+class RefusalDelta(Value, frozen=True):
+    """More words with which the model declines."""
+
+    text: str
+
+
+class Cited(Value, frozen=True):
+    """The words so far come from there."""
+
+    citation: Citation
+
+
+class LogprobsDelta(Value, frozen=True):
+    """How likely the tokens of the words just told were."""
+
+    tokens: tuple[TokenLogprob, ...]
 
 
 class ThinkingDelta(Value, frozen=True):
@@ -208,7 +287,7 @@ class Counted(Value, frozen=True):
 
 
 class Finished(Value, frozen=True):
-    """The model has stopped, for this reason."""
+    """The model has stopped, for this reason; of several candidates, the one that is being told."""
 
     reason: Reason
     stop_sequence: str | None = None
@@ -220,7 +299,11 @@ class Ended(Value, frozen=True):
 
 Event: TypeAlias = (
     Started
+    | CandidateSwitched
     | TextDelta
+    | RefusalDelta
+    | Cited
+    | LogprobsDelta
     | ThinkingDelta
     | ThinkingSigned
     | ToolStarted

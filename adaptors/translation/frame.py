@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import attrs
 
 from adaptors.sse import ServerEvent
-from adaptors.translation.conversation import Event, Reply
+from adaptors.translation.conversation import Event
 from adaptors.values import Usage
 
 
@@ -42,17 +41,6 @@ class StreamWriter(Protocol):
     def write(self, event: Event) -> bytes:
         """Return the bytes that say it: whole events, or nothing. Raises AnswerFailed: too much had to be held."""
         ...
-
-
-@attrs.frozen
-class Codec:
-    """How answers of one wire are read and written."""
-
-    reader: Callable[[], StreamReader]
-    writer: Callable[[Frame], StreamWriter]
-    read_reply: Callable[[bytes], Reply]
-    """Raises AnswerFailed: it is no such answer, or an error inside a 200."""
-    write_reply: Callable[[Reply, Frame], bytes]
 
 
 def own_id(given: str, prefix: str) -> str:

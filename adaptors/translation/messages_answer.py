@@ -13,12 +13,18 @@ from adaptors.failure import AnswerFailed
 from adaptors.jsonbytes import Json, NotJSON, decoded, encoded
 from adaptors.sse import ServerEvent
 from adaptors.translation.conversation import (
+    Candidate,
+    CandidateSwitched,
+    Cited,
     Counted,
     Ended,
     Event,
     Finished,
+    LogprobsDelta,
     Part,
     Reason,
+    Refusal,
+    RefusalDelta,
     Reply,
     Started,
     Text,
@@ -212,7 +218,7 @@ class MessagesWriter:
     def write(self, event: Event) -> bytes:  # noqa: C901 - a table of cases
         """Return the bytes that say it, or nothing while they must wait. Raises AnswerFailed: too many wait."""
         match event:
-            case TextDelta(text):
+            case TextDelta(text) | RefusalDelta(text):
                 block = self._last("text", {"type": "text", "text": ""})
                 return self._add(block, b'{"type":"text_delta","text":' + encoded(text) + b"}")
             case ThinkingDelta(text):
@@ -242,6 +248,8 @@ class MessagesWriter:
                 return self._flow()
             case Ended():
                 return self._end()
+            case CandidateSwitched() | Cited() | LogprobsDelta():
+                return b""
 
     def _start(self, ident: str, model: str) -> bytes:
         message = {
@@ -354,14 +362,13 @@ def read_messages_reply(body: bytes) -> Reply:
     blocks = message.get("content")
     sequence = message.get("stop_sequence")
     parts = (_part(block) for block in blocks if isinstance(block, dict)) if isinstance(blocks, list) else ()
-    return Reply(
-        id=_text(message.get("id")),
-        model=_text(message.get("model")),
+    candidate = Candidate(
         parts=tuple(part for part in parts if part is not None),
         reason=_READ_REASON.get(_text(message.get("stop_reason")), "stop"),
-        usage=read_anthropic_usage(message.get("usage")),
         stop_sequence=sequence if isinstance(sequence, str) else None,
     )
+    usage = read_anthropic_usage(message.get("usage"))
+    return Reply(_text(message.get("id")), _text(message.get("model")), (candidate,), usage)
 
 
 def _part(block: dict[str, Json]) -> Part | None:
@@ -390,9 +397,9 @@ def write_messages_reply(reply: Reply, frame: Frame) -> bytes:
             "type": "message",
             "role": "assistant",
             "model": frame.model or reply.model,
-            "content": [block for part in reply.parts if (block := _block(part)) is not None],
-            "stop_reason": _WRITTEN_REASON[reply.reason],
-            "stop_sequence": reply.stop_sequence,
+            "content": [block for part in reply.first.parts if (block := _block(part)) is not None],
+            "stop_reason": _WRITTEN_REASON[reply.first.reason],
+            "stop_sequence": reply.first.stop_sequence,
             "usage": written_usage(reply.usage or NO_USAGE),
         }
     )
@@ -400,7 +407,7 @@ def write_messages_reply(reply: Reply, frame: Frame) -> bytes:
 
 def _block(part: Part) -> Json:
     match part:
-        case Text(text):
+        case Text(text) | Refusal(text):
             return {"type": "text", "text": text}
         case Thinking():
             return written_thought(part)

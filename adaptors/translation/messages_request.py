@@ -16,6 +16,7 @@ from adaptors.translation.conversation import (
     OutputFormat,
     Part,
     Reasoning,
+    Refusal,
     Text,
     Thinking,
     Tool,
@@ -321,18 +322,18 @@ def _trim_last(blocks: list[Json]) -> None:
 def written_block(part: Part) -> Json:
     """Return a content block, or None for what the API would refuse: empty text, a thought that it did not sign."""
     match part:
-        case Text(text):
+        case Text(text) | Refusal(text):
             return {"type": "text", "text": text} if text.strip() else None
-        case Image(media_type, data, url):
+        case Image(media_type=media_type, data=data, url=url):
             return {"type": "image", "source": _source(media_type, data, url)}
-        case Document(media_type, data, url, title):
+        case Document(media_type=media_type, data=data, url=url, title=title):
             block = {"type": "document", "source": _source(media_type, data, url)}
             return {**block, "title": title} if title else block
         case Thinking():
             return written_thought(part) if _is_ours(part) else None
         case ToolCall(call_id, name, arguments):
             return {"type": "tool_use", "id": call_id, "name": name, "input": parsed_arguments(arguments)}
-        case ToolResult(call_id, parts, is_error):
+        case ToolResult(id=call_id, parts=parts, is_error=is_error):
             content = [block for shown in parts if (block := written_block(shown)) is not None]
             result: dict[str, Json] = {"type": "tool_result", "tool_use_id": call_id, "content": content}
             return {**result, "is_error": True} if is_error else result

@@ -287,6 +287,8 @@ class ChatAnswer:
             raise AnswerFailed(broken_answer("The provider answered 200 with JSON that is no completion."))
         self.usage = read_usage(document.usage)
         self.stored_id = text(document.id) if self._keeps_id else None
+        if not document.choices:
+            self.stored_id = text(document.request_id)
         self.content_seen = self.complete = True
         return renamed(body, document, self._client_model())
 

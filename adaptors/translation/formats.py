@@ -1,0 +1,85 @@
+"""The formats that a conversation is written in, one row each: what a client may speak, a provider, or both.
+
+A request is read by its client's format and written by the provider's adaptor, which alone knows its quirks; an answer is
+read by the provider's format and written by the client's. A new format is a new row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import attrs
+
+from adaptors.bodies import BadBody
+from adaptors.translation.chat_answer import ChatReader, ChatWriter, read_chat_reply, write_chat_reply
+from adaptors.translation.chat_request import read_chat_request
+from adaptors.translation.conversation import ChatRequest, Reply
+from adaptors.translation.frame import Frame, StreamReader, StreamWriter
+from adaptors.translation.messages_answer import (
+    MessagesReader,
+    MessagesWriter,
+    read_messages_reply,
+    write_messages_reply,
+)
+from adaptors.translation.messages_request import read_messages_request
+from adaptors.values import Call
+
+
+@attrs.frozen
+class Format:
+    """How requests of a wire are read, and how its answers are read and written."""
+
+    endpoints: tuple[str, ...]
+    """The endpoints whose calls are such requests."""
+    read_request: Callable[[Call], ChatRequest]
+    """Raises BadBody: what is no such request, or cannot be said in any other format."""
+    reader: Callable[[], StreamReader]
+    writer: Callable[[Frame], StreamWriter]
+    read_reply: Callable[[bytes], Reply]
+    """Raises AnswerFailed: it is no such answer, or an error inside a 200."""
+    write_reply: Callable[[Reply, Frame], bytes]
+
+
+FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
+    {
+        "openai_chat": Format(
+            endpoints=("chat.completions",),
+            read_request=lambda call: read_chat_request(call.body),
+            reader=ChatReader,
+            writer=ChatWriter,
+            read_reply=read_chat_reply,
+            write_reply=write_chat_reply,
+        ),
+        "anthropic_messages": Format(
+            endpoints=("messages",),
+            read_request=lambda call: read_messages_request(call.body),
+            reader=MessagesReader,
+            writer=MessagesWriter,
+            read_reply=read_messages_reply,
+            write_reply=write_messages_reply,
+        ),
+    }
+)
+
+
+_TRANSLATED: Final = frozenset(name for row in FORMATS.values() for name in row.endpoints)
+
+
+def is_translated(call: Call, own: tuple[str, ...]) -> bool:
+    """Whether a provider that speaks these wires itself must have this call translated."""
+    return call.endpoint.wire not in own and call.endpoint.name in _TRANSLATED
+
+
+def translated_endpoints(own: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the endpoints whose calls can be translated for a provider that speaks these wires itself."""
+    return tuple(name for wire, row in FORMATS.items() if wire not in own for name in row.endpoints)
+
+
+def request_of(call: Call) -> ChatRequest:
+    """Return what a call asks for. Raises BadBody: what is no such request, or cannot be said elsewhere."""
+    row = FORMATS.get(call.endpoint.wire or "")
+    if row is None:
+        raise BadBody("This path cannot be translated for the model's provider.", param="model")
+    return row.read_request(call)

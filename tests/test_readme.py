@@ -20,6 +20,7 @@ from relay_trio.cli.main import main
 from relay_trio.edge.routes import OWN_PATHS
 from relay_trio.relay.record import Record
 from relay_trio.settings.model import VARIABLES, Limits
+from relay_trio.settings.sources import COMMAND_VARIABLES
 from relay_trio.testing.fake_client import FakeClient, connect
 
 pytestmark = pytest.mark.anyio
@@ -270,7 +271,8 @@ def test_what_a_document_names_exists(document: Path) -> None:
     assert [link for link in links if link and not (document.parent / link).exists()] == []
     named = re.findall(r"`((?:adaptors|relay_trio|tests|docs|bench|deploy|\.ci)/[\w./-]*)", text)
     assert [path for path in named if not (ROOT / path).exists()] == []
-    known = {*VARIABLES.values(), "RELAY_CONFIG", "RELAY_HOST", "RELAY_PORT", "RELAY_API_KEYS"}
+    general = {"RELAY_CONFIG", "RELAY_HOST", "RELAY_PORT", "RELAY_API_KEYS", *COMMAND_VARIABLES}
+    known = {*VARIABLES.values(), *general}
     assert set(re.findall(r"\bRELAY_[A-Z_]+\b", text)) <= known
 
 

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import difflib
 import importlib
+import itertools
 import os
 import sys
 import traceback
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Final, NoReturn, cast
 
 import relay_trio
+from relay_trio.cli.language import LANGUAGES, choose, later, say, speak_safely
 from relay_trio.cli.terminal import CommandFailed, complain
 
 _PROGRAM: Final = "relay-trio"
@@ -28,6 +30,8 @@ Command = Callable[[argparse.Namespace], int]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    speak_safely()
+    choose(_language_in(words), os.environ)  # before the parser is made: its help is in that language
     parser = _parser()
     if not words:
         parser.print_help(sys.stderr)
@@ -39,6 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as wanted:  # argparse has printed what it had to say
         return wanted.code if isinstance(wanted.code, int) else 2
     return _run(arguments)
+
+
+def _language_in(words: Sequence[str]) -> str | None:
+    """Return what `--lang` says. Words that make no sense are the parser's business."""
+    for word, following in itertools.zip_longest(words, words[1:], fillvalue=""):
+        said = following if word == "--lang" else word.removeprefix("--lang=")
+        if word.startswith("--lang") and said in LANGUAGES:
+            return said
+    return None
 
 
 def _command(name: str) -> Command:
@@ -112,55 +125,87 @@ def _options(parser: argparse.ArgumentParser) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog=_PROGRAM, description="An LLM API relay in which one request is one nursery.", allow_abbrev=False
+        prog=_PROGRAM, description=say("An LLM API relay in which one request is one nursery."), allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"{_PROGRAM} {relay_trio.__version__}")
+    _language_option(parser)
     commands = parser.add_subparsers(dest="command", metavar="command", required=True, parser_class=_Parser)
     common = _common_options()
-    for name, (help_line, add_options) in _COMMANDS.items():
-        add_options(
-            commands.add_parser(name, help=help_line, description=help_line, parents=[common], allow_abbrev=False)
+    for name, (text, add_options) in _COMMANDS.items():
+        told = say(text)
+        parser_of_command = commands.add_parser(
+            name,
+            help=told,
+            description=told,
+            epilog=_examples(name),
+            formatter_class=argparse.RawDescriptionHelpFormatter,  # keeps the examples' lines
+            parents=[common],
+            allow_abbrev=False,
         )
+        add_options(parser_of_command)
     return parser
+
+
+def _examples(name: str) -> str:
+    return "\n  ".join([say("examples:"), *(f"{_PROGRAM} {words}" for words in _EXAMPLES[name])])
 
 
 def _common_options() -> _Parser:
     common = _Parser(add_help=False)
-    common.add_argument("--traceback", action="store_true", help="show where an unexpected failure happened")
+    common.add_argument("--traceback", action="store_true", help=say("show where an unexpected failure happened"))
+    _language_option(common)
     return common
+
+
+def _language_option(parser: argparse.ArgumentParser) -> None:
+    """Declare what `_language_in` has read by now."""
+    parser.add_argument(
+        "--lang", choices=LANGUAGES, metavar="LANGUAGE", help=say("en or zh; default: RELAY_LANG, else your locale's")
+    )
 
 
 def _config_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="default: RELAY_CONFIG, or relay.toml where you are, if it is there"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=say("default: RELAY_CONFIG, or relay.toml where you are, if it is there"),
     )
 
 
 def _serve_options(parser: argparse.ArgumentParser) -> None:
     _config_option(parser)
-    parser.add_argument("--listen", metavar="HOST:PORT", help="addresses with commas between; beats all other settings")
+    parser.add_argument(
+        "--listen", metavar="HOST:PORT", help=say("addresses with commas between; beats all other settings")
+    )
 
 
 def _check_config_options(parser: argparse.ArgumentParser) -> None:
     _config_option(parser)
-    parser.add_argument("--offline", action="store_true", help="do not ask the providers whether they answer")
-    parser.add_argument("--all", action="store_true", help="show also the settings that have their defaults")
+    parser.add_argument("--offline", action="store_true", help=say("do not ask the providers whether they answer"))
+    parser.add_argument("--all", action="store_true", help=say("show also the settings that have their defaults"))
 
 
 def _keys_options(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="action", required=True, parser_class=_Parser)
     new = actions.add_parser(
-        "new", help="make a key and print it, once", parents=[_common_options()], allow_abbrev=False
+        "new", help=say("make a key and print it, once"), parents=[_common_options()], allow_abbrev=False
     )
-    new.add_argument("name", metavar="NAME", help="names the key in logs and metrics")
-    new.add_argument("--group", metavar="GROUP", help="decides which channels serve it; default: default")
-    new.add_argument("--models", metavar="PATTERNS", help='with commas between, such as "gpt-*,o*"; default: all')
-    new.add_argument("--concurrency", metavar="N", help="requests at the same time; default: no limit of its own")
-    new.add_argument("--expires", metavar="DATE", help="2027-01-01 or 2027-01-01T12:00:00+02:00; default: never")
+    new.add_argument("name", metavar="NAME", help=say("names the key in logs and metrics"))
+    new.add_argument("--group", metavar="GROUP", help=say("decides which channels serve it; default: default"))
+    new.add_argument("--models", metavar="PATTERNS", help=say('with commas between, such as "gpt-*,o*"; default: all'))
+    new.add_argument("--concurrency", metavar="N", help=say("requests at the same time; default: no limit of its own"))
+    new.add_argument("--expires", metavar="DATE", help=say("2027-01-01 or 2027-01-01T12:00:00+02:00; default: never"))
 
 
 _COMMANDS: Final[Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]] = {
-    "serve": ("start the relay", _serve_options),
-    "check-config": ("say what is wrong with the configuration, without starting", _check_config_options),
-    "keys": ("make keys for clients", _keys_options),
+    "serve": (later("start the relay"), _serve_options),
+    "check-config": (later("say what is wrong with the configuration, without starting"), _check_config_options),
+    "keys": (later("make keys for clients"), _keys_options),
+}
+
+_EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "serve": ("serve", "serve --config /etc/relay.toml --listen 0.0.0.0:3000"),
+    "check-config": ("check-config", "check-config --config /etc/relay.toml --offline --all"),
+    "keys": ("keys new alice", 'keys new ci --models "gpt-*" --concurrency 5 --expires 2027-01-01'),
 }

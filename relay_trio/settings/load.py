@@ -21,6 +21,7 @@ from relay_trio.settings.providers import Provider, read_channels
 from relay_trio.settings.relay_table import read_relay
 from relay_trio.settings.secret import Secret
 from relay_trio.settings.sources import (
+    COMMAND_VARIABLES,
     CONFIG_VARIABLE,
     Sources,
     Unreadable,
@@ -104,7 +105,8 @@ def _settings(sources: Sources, providers: Sequence[Provider], problems: Problem
 def _known_variables(root: InFile | None, providers: Sequence[Provider]) -> set[str]:
     theirs = {name for provider in providers for name in (provider.key_variable, provider.base_url_variable)}
     referred = root.document.variables() if root is not None else set()
-    return {*VARIABLES.values(), CONFIG_VARIABLE, HOST_VARIABLE, PORT_VARIABLE, KEYS_VARIABLE, *theirs, *referred}
+    general = {CONFIG_VARIABLE, *COMMAND_VARIABLES, HOST_VARIABLE, PORT_VARIABLE, KEYS_VARIABLE}
+    return {*VARIABLES.values(), *general, *theirs, *referred}
 
 
 def _with_printed_key(settings: Settings, randomness: Callable[[int], str], problems: Problems) -> Settings:

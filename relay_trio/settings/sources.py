@@ -20,6 +20,9 @@ from relay_trio.settings.written import Document, InFile, InText, Written, sugge
 
 CONFIG_VARIABLE: Final = "RELAY_CONFIG"
 
+COMMAND_VARIABLES: Final = ("RELAY_LANG", "RELAY_URL")
+"""What commands read and a relay does not: its language, and where the relay is that they ask about."""
+
 DEFAULT_NAME: Final = "relay.toml"
 """Read where we run, if it is there and nothing else was named."""
 

@@ -1,0 +1,26 @@
+"""What `relay-trio --help` and the commands' options say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+WORDS: Final[Mapping[str, str]] = {
+    "An LLM API relay in which one request is one nursery.": "大模型 API 中继：每个请求就是一个 nursery。",
+    "examples:": "示例：",
+    "show where an unexpected failure happened": "出现意外错误时显示出错位置",
+    "en or zh; default: RELAY_LANG, else your locale's": "en 或 zh；默认取 RELAY_LANG，否则取系统区域设置",
+    "default: RELAY_CONFIG, or relay.toml where you are, if it is there": "默认：RELAY_CONFIG，或当前目录下的 relay.toml（如果存在）",
+    "addresses with commas between; beats all other settings": "监听地址，用逗号分隔；优先于其他所有设置",
+    "do not ask the providers whether they answer": "不询问各服务商是否应答",
+    "show also the settings that have their defaults": "同时显示取默认值的设置",
+    "make a key and print it, once": "生成一个密钥并打印，仅此一次",
+    "names the key in logs and metrics": "密钥在日志和指标中的名称",
+    "decides which channels serve it; default: default": "决定由哪些渠道服务；默认：default",
+    'with commas between, such as "gpt-*,o*"; default: all': '用逗号分隔，例如 "gpt-*,o*"；默认：全部',
+    "requests at the same time; default: no limit of its own": "同时进行的请求数；默认：不单独限制",
+    "2027-01-01 or 2027-01-01T12:00:00+02:00; default: never": "2027-01-01 或 2027-01-01T12:00:00+02:00；默认：永不过期",
+    "start the relay": "启动中继",
+    "say what is wrong with the configuration, without starting": "检查配置有什么问题，不启动服务",
+    "make keys for clients": "为客户端生成密钥",
+}

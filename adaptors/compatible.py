@@ -4,7 +4,8 @@ A new provider is a new row. `base_url` includes the version as the provider wri
 provider's own SDK or documentation names, and none where it names none. A variable for the address is read only where it
 means the same as here: GROQ_BASE_URL and CEREBRAS_BASE_URL, for one, are addresses without the version.
 
-Which of them also serve `/responses` is said only where their documents say it.
+Which of them also serve `/responses` is said only where their documents say it. What differs beyond the columns is a class
+of its own, as in `xai.py` and `azure.py`.
 """
 
 from __future__ import annotations
@@ -30,12 +31,18 @@ COMPATIBLE: Final[tuple[OpenAICompatible, ...]] = (
         model_families=("deepseek-",),
         replays_reasoning=True,
     ),
-    # https://github.com/mistralai/client-python, README
-    OpenAICompatible("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+    # https://github.com/mistralai/client-python, README; it counts unasked, and answers 422 to stream_options
+    # as github.com/openai/openai-agents-python/issues/442 tells
+    OpenAICompatible(
+        *("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+        model_families=("mistral-", "ministral-", "magistral-", "codestral-", "devstral-", "pixtral-", "voxtral-"),
+        takes_stream_options=False,
+    ),
     # https://console.groq.com/docs/openai
     OpenAICompatible("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", dialects=_BOTH),
-    # https://openrouter.ai/docs/community/openai-sdk
-    OpenAICompatible("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+    # https://openrouter.ai/docs/community/openai-sdk; it says the effort to each model in that model's own way
+    # (https://openrouter.ai/docs/use-cases/reasoning-tokens)
+    OpenAICompatible("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", effort_models=""),
     # together-py, src/together/_client.py
     OpenAICompatible("together", "https://api.together.ai/v1", "TOGETHER_API_KEY", "TOGETHER_BASE_URL"),
     # https://docs.fireworks.ai/tools-sdks/openai-compatibility
@@ -58,8 +65,14 @@ COMPATIBLE: Final[tuple[OpenAICompatible, ...]] = (
     OpenAICompatible("siliconflow", "https://api.siliconflow.cn/v1", "SILICONFLOW_API_KEY"),
     # https://docs.cohere.com/docs/compatibility-api; the variable is cohere-python's
     OpenAICompatible("cohere", "https://api.cohere.ai/compatibility/v1", "CO_API_KEY"),
-    # perplexity-py, src/perplexity/_client.py: no version in the address
-    OpenAICompatible("perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY", "PERPLEXITY_BASE_URL"),
+    # perplexity-py, src/perplexity/_client.py: no version in the address; each chunk of a stream has the counts, and the
+    # API reference knows no stream_options (https://docs.perplexity.ai/api-reference/chat-completions-post)
+    OpenAICompatible(
+        *("perplexity", "https://api.perplexity.ai", "PERPLEXITY_API_KEY", "PERPLEXITY_BASE_URL"),
+        model_families=("sonar",),
+        effort_models=r"sonar-(?:reasoning|deep-research)",
+        takes_stream_options=False,
+    ),
     # cerebras-cloud-sdk-python, src/cerebras/cloud/sdk/_client.py, whose paths begin with /v1
     OpenAICompatible("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
     # Servers on one's own machine. https://docs.ollama.com/api/authentication: no key is wanted here; OLLAMA_API_KEY is

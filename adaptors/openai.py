@@ -66,6 +66,7 @@ class OpenAICompatible:
         """Return the request as it came, addressed to the provider. Raises BadBody: a model that cannot be renamed."""
         if is_translated(call, self.dialects):
             return self._translated(call, account, upstream_model or call.model or "")
+        account = self._asking(account)
         path = call.path.decode("latin-1")
         query = "?" + call.query.decode("latin-1") if call.query else ""
         return UpstreamRequest(
@@ -92,6 +93,10 @@ class OpenAICompatible:
         """Return the request less what the provider's model refuses, which is named in its `dropped`."""
         return request
 
+    def _asking(self, account: ProviderAccount) -> ProviderAccount:
+        """Return the account as far as its wishes can be said to this provider."""
+        return account if self.takes_stream_options else attrs.evolve(account, ask_usage=False)
+
     def models_request(self, account: ProviderAccount) -> UpstreamRequest:
         """Return the request that lists the provider's models."""
         url = account.base_url.rstrip("/") + self.models_path
@@ -107,7 +112,7 @@ class OpenAICompatible:
         if is_translated(call, self.dialects):
             return TranslatedAnswer(CHAT, call.endpoint.wire or "", frame_of(call, upstream_model, max_event_bytes))
         if wire == CHAT:
-            hides_usage = _asks_usage(call, account)
+            hides_usage = _asks_usage(call, self._asking(account))
             return ChatAnswer(call, model=model, hides_usage=hides_usage, max_event_bytes=max_event_bytes)
         if wire == RESPONSES:
             return ResponsesAnswer(model=model, max_event_bytes=max_event_bytes)

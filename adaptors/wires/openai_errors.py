@@ -64,6 +64,10 @@ _STATUS_BY_WORD: Final[Mapping[str, int]] = MappingProxyType(
         "server_error": 500,
         "api_error": 500,
         "internal_server_error": 500,
+        # xAI's codes are sentences: those of gRPC's status (https://docs.x.ai/docs/key-information/debugging)
+        "Client specified an invalid argument": 400,
+        "Some resource has been exhausted": 429,
+        "The service is currently unavailable": 503,
     }
 )
 

@@ -35,7 +35,8 @@ ERROR_BODY_S = 5.0
 _FIRST_REDIRECT = 300
 _NOT_MODIFIED = 304
 _FIRST_ERROR_STATUS = 400
-_BODILESS = frozenset({204, 304})
+_BODILESS = frozenset({202, 204, 304})
+"""An answer may have no body: nothing is there, nothing has changed, or (202) it is not ready yet, as at xAI."""
 
 
 @attrs.frozen(eq=False)

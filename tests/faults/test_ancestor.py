@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from fault_scene import TOTAL_S, Scene, open_scene
+from fault_scene import TOTAL_S, open_scene
 
 from relay_trio.testing.conversation import Fault
 from relay_trio.testing.fake_client import connect
 from relay_trio.testing.oracle import Snapshot, descriptors, tasks_and_nurseries, wait_settled
+from relay_trio.testing.scene import Scene
 from relay_trio.testing.shapes import chat
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nothing_left_open")]

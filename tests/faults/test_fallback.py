@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from fault_scene import PROMPT, UPSTREAM_KEY, Got, Scene, open_scene
+from fault_scene import open_scene
 
 from relay_trio.channels.health import SET_ASIDE_S
 from relay_trio.testing.answers import WORDS, encode
@@ -19,6 +19,7 @@ from relay_trio.testing.fake_upstream import refused_address
 from relay_trio.testing.http_text import BodyEnd
 from relay_trio.testing.link import EndedBy
 from relay_trio.testing.relay import CLIENT_KEY
+from relay_trio.testing.scene import PROMPT, UPSTREAM_KEY, Got, Scene
 from relay_trio.testing.shapes import post
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nothing_left_open")]

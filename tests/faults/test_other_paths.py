@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_scene import TOTAL_S, Got, open_scene
-from fault_truths import ROWS, Ends, Strikes, behaviour
+from fault_scene import BOUNDS, TOTAL_S, open_scene
 
 from relay_trio.testing.answers import WORDS
 from relay_trio.testing.http_text import BodyEnd
+from relay_trio.testing.scene import Got
+from relay_trio.testing.truths import ROWS, Case, Ends, Strikes
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nothing_left_open")]
 
@@ -31,7 +32,7 @@ async def test_an_unread_body_that_breaks_off_is_not_whole_for_the_client_either
     tmp_path: Path, name: str, *, tls: bool
 ) -> None:
     """Its head may have left; then its framing breaks off as the provider's did. Else the client gets an error."""
-    async with open_scene(tmp_path, behaviour(name, 200), tls=tls) as scene:
+    async with open_scene(tmp_path, Case(name, 200, BOUNDS).behaviour, tls=tls) as scene:
         got = await scene.ask(path=SPEECH, input="say it")
         (line,) = scene.relay.finished()
 
@@ -51,7 +52,7 @@ async def test_an_unread_body_that_is_whole_passes_as_it_is(tmp_path: Path, name
     """Byte for byte, with its length where it has one."""
     async with open_scene(tmp_path, "answer") as scene:
         wanted = await scene.ask(path=SPEECH, input="say it")
-        scene.set_behaviour(behaviour(name, 200))
+        scene.set_behaviour(Case(name, 200, BOUNDS).behaviour)
         got = await scene.ask(path=SPEECH, input="say it")
 
     assert (got.status, got.end) == (200, BodyEnd.COMPLETE)
@@ -63,7 +64,7 @@ async def test_an_unread_body_that_is_whole_passes_as_it_is(tmp_path: Path, name
 @pytest.mark.parametrize("name", ["answer", "truncated-length", "silent-mid-body", "garbage-in-body", "gzip-bomb"])
 async def test_errors_of_unread_paths_keep_their_status(tmp_path: Path, name: str, status: int) -> None:
     """They are read as everywhere: bounded, and told in the client's dialect."""
-    async with open_scene(tmp_path, behaviour(name, status)) as scene:
+    async with open_scene(tmp_path, Case(name, status, BOUNDS).behaviour) as scene:
         got = await scene.ask(path=SPEECH, input="say it")
 
     assert (got.status, got.end, got.get("retry-after")) == (status, BodyEnd.COMPLETE, "7")
@@ -133,7 +134,7 @@ HALF_A_JSON = [
 @pytest.mark.parametrize("name", HALF_A_JSON)
 async def test_half_a_json_answer_is_none(tmp_path: Path, path: str, name: str) -> None:
     """Nothing of it reaches the client: it gets an error with a status."""
-    async with open_scene(tmp_path, behaviour(name, 200)) as scene:
+    async with open_scene(tmp_path, Case(name, 200, BOUNDS).behaviour) as scene:
         got = await scene.ask(path=path, input="say it")
 
     assert got.status in {500, 502}

@@ -38,7 +38,7 @@ from adaptors.translation.conversation import (
     ToolStarted,
 )
 from adaptors.translation.frame import NO_USAGE, Frame, own_id
-from adaptors.translation.messages_request import ORIGIN, parsed_arguments, written_thought
+from adaptors.translation.messages_request import ORIGIN, parsed_arguments, written_signature, written_thought
 from adaptors.values import Usage
 from adaptors.wires.anthropic_errors import as_anthropic
 from adaptors.wires.anthropic_messages import read_message
@@ -286,13 +286,13 @@ class MessagesWriter:
         return self._add(block, b'{"type":"input_json_delta","partial_json":' + encoded(fragment) + b"}")
 
     def _sign(self, signed: ThinkingSigned) -> bytes:
-        if signed.hidden:
+        if signed.hidden and signed.origin == ORIGIN:
             block = _Block("redacted_thinking", {"type": "redacted_thinking", "data": signed.hidden}, ended=True)
             self._blocks.append(block)
             return self._flow()
         block = self._last("thinking", {"type": "thinking", "thinking": "", "signature": ""})
         block.ended = True
-        return self._add(block, b'{"type":"signature_delta","signature":' + encoded(signed.signature) + b"}")
+        return self._add(block, b'{"type":"signature_delta","signature":' + encoded(written_signature(signed)) + b"}")
 
     # One block after the other
 

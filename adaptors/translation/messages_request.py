@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from adaptors.bodies import BadBody
 from adaptors.jsonbytes import Json, NotJSON, decoded, encoded
+from adaptors.translation.carrier import sealed, unsealed
 from adaptors.translation.conversation import (
     ChatRequest,
     Document,
@@ -19,6 +20,7 @@ from adaptors.translation.conversation import (
     Refusal,
     Text,
     Thinking,
+    ThinkingSigned,
     Tool,
     ToolCall,
     ToolChoice,
@@ -104,7 +106,7 @@ def _part(where: str, block: dict[str, Json]) -> Part:
             return _document(where, block, want(block.get("source"), dict, f"{where}.source"))
         case "thinking":
             text = want(block.get("thinking"), str, f"{where}.thinking")
-            return Thinking(text, optional(block, "signature", str, f"{where}.") or "", origin=ORIGIN)
+            return _thought(text, optional(block, "signature", str, f"{where}.") or "")
         case "redacted_thinking":
             return Thinking(hidden=want(block.get("data"), str, f"{where}.data"), origin=ORIGIN)
         case "tool_use":
@@ -117,6 +119,14 @@ def _part(where: str, block: dict[str, Json]) -> Part:
             raise refused(
                 f"{where}.type", f"`{where}` is of a type that cannot be translated for this model's provider."
             )
+
+
+def _thought(text: str, signature: str) -> Thinking:
+    """Return a thought: Anthropic's own, or another provider's whose signature it was given to keep."""
+    kept = unsealed(signature)
+    if kept is None:
+        return Thinking(text, signature, origin=ORIGIN)
+    return Thinking(text, kept[0].signature, kept[0].hidden, kept[0].origin) if kept else Thinking(text)
 
 
 def _image(where: str, source: dict[str, Json]) -> Image:
@@ -345,9 +355,16 @@ def _source(media_type: str, data: str, url: str) -> Json:
 
 def written_thought(thought: Thinking) -> Json:
     """Return a thought as a block."""
-    if thought.hidden:
+    if thought.hidden and thought.origin == ORIGIN:
         return {"type": "redacted_thinking", "data": thought.hidden}
-    return {"type": "thinking", "thinking": thought.text, "signature": thought.signature}
+    return {"type": "thinking", "thinking": thought.text, "signature": written_signature(thought)}
+
+
+def written_signature(thought: Thinking | ThinkingSigned) -> str:
+    """Return what stands as the signature: Anthropic's own, or another provider's for its client to keep."""
+    if thought.origin == ORIGIN or not (thought.signature or thought.hidden):
+        return thought.signature
+    return sealed([Thinking("", thought.signature, thought.hidden, thought.origin)])
 
 
 def parsed_arguments(arguments: str) -> dict[str, Json]:

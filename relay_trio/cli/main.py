@@ -173,6 +173,16 @@ def _config_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _relay_options(parser: argparse.ArgumentParser) -> None:
+    """Declare how to find a running relay: what `relay_place.place_of` reads."""
+    parser.add_argument(
+        "--url", metavar="URL", help=say("the relay's address; default: RELAY_URL, else the configuration")
+    )
+    parser.add_argument("--key", metavar="KEY", help=say("default: RELAY_ADMIN_KEY and RELAY_METRICS_KEY"))
+    parser.add_argument("--ca", type=Path, metavar="FILE", help=say("certificates (PEM) to trust besides the system's"))
+    _config_option(parser)
+
+
 def _serve_options(parser: argparse.ArgumentParser) -> None:
     _config_option(parser)
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypeVar
 
 from adaptors.bodies import BadBody
@@ -56,3 +57,12 @@ def words(value: Json, where: str) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     return tuple(want(item, str, f"{where}[{at}]") for at, item in enumerate(want(value, list, where)))
+
+
+_DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w-]+=[^;,]*)*;base64,", re.IGNORECASE)
+
+
+def data_url_of(url: str) -> tuple[str, str] | None:
+    """Return the media type, which may be missing, and the base64 of a `data:` URL, or None: it is another address."""
+    found = _DATA_URL.match(url)
+    return None if found is None else (found[1] or "", url[found.end() :])

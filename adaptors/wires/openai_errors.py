@@ -107,8 +107,12 @@ def read_failure(status: int, headers: Headers, body: bytes, state: BodyState) -
     retry_after = _retry_after(headers)
     if words is None:
         message = f"The provider answered {status} {_what_came(headers, body, state)}."
-        return Failure(_kind(status, _Words(message)), _status(status), message, retry_after=retry_after, ours=True)
-    return _failure(status, words, raw=_raw_error(body), retry_after=retry_after)
+        failure = Failure(_kind(status, _Words(message)), _status(status), message, ours=True)
+    else:
+        failure = _failure(status, words, raw=_raw_error(body))
+    if retry_after is None and failure.kind is FailureKind.RATE_LIMITED:
+        retry_after = _reset_after(headers)
+    return failure if retry_after is None else attrs.evolve(failure, retry_after=retry_after)
 
 
 def error_inside(document: Json, body: bytes, *, event_name: bytes = b"") -> Failure | None:
@@ -133,7 +137,7 @@ def broken_answer(message: str) -> Failure:
     return Failure(FailureKind.BROKEN_ANSWER, 502, message, type="api_error", code=code, ours=True)
 
 
-def _failure(status: int, words: _Words, *, raw: bytes | None, retry_after: float | None = None) -> Failure:
+def _failure(status: int, words: _Words, *, raw: bytes | None) -> Failure:
     return Failure(
         kind=_kind(status, words),
         status=_status(status),
@@ -141,7 +145,6 @@ def _failure(status: int, words: _Words, *, raw: bytes | None, retry_after: floa
         type=words.type,
         code=words.code,
         param=words.param,
-        retry_after=retry_after,
         raw=raw,
     )
 
@@ -302,3 +305,28 @@ def _seconds(value: bytes | None) -> float | None:
     except ValueError:
         return None
     return number if 0 <= number < math.inf else None
+
+
+_LIMITS: Final = (b"requests", b"tokens")
+_DURATION = re.compile(rb"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6}(?:\.\d{1,9})?)s)?(?:(\d{1,6}(?:\.\d{1,9})?)ms)?")
+_UNITS: Final = (3600.0, 60.0, 1.0, 0.001)
+_DAY_S: Final = 86_400.0
+
+
+def _reset_after(headers: Headers) -> float | None:
+    """Return the seconds until a used-up limit is full again, for providers that give no Retry-After with a 429.
+
+    OpenAI writes `x-ratelimit-reset-requests: 6m0s` (https://platform.openai.com/docs/guides/rate-limits), Azure plain
+    seconds. Of a limit that is not used up the time says nothing: a large request may have gone past it all the same.
+    """
+    used_up = (name for name in _LIMITS if _header(headers, b"x-ratelimit-remaining-" + name) == b"0")
+    resets = (_duration(_header(headers, b"x-ratelimit-reset-" + name) or b"") for name in used_up)
+    return max((reset for reset in resets if reset is not None), default=None)
+
+
+def _duration(text: bytes) -> float | None:
+    """Return the seconds that `1h2m3s`, `20ms` or `10` mean; a moment in time, as some write there, means nothing here."""
+    seconds = _seconds(text)
+    if seconds is None and text and (found := _DURATION.fullmatch(text)) is not None:
+        seconds = sum(float(count) * unit for count, unit in zip(found.groups(default=b"0"), _UNITS, strict=True))
+    return seconds if seconds is not None and seconds <= _DAY_S else None

@@ -186,6 +186,42 @@ def test_the_time_to_wait_is_read_where_it_needs_no_clock(headers: list[tuple[by
     assert failure.retry_after == seconds
 
 
+@pytest.mark.parametrize(
+    ("reset", "seconds"),
+    [
+        (b"1s", 1.0),
+        (b"6m0s", 360.0),
+        (b"1h0m2.5s", 3602.5),
+        (b"20ms", 0.02),
+        (b"10", 10.0),
+        (b"0", 0.0),
+        (b"1763712000000", None),
+        (b"2026-11-21T12:00:00Z", None),
+        (b"48h", None),
+        (b"", None),
+    ],
+)
+def test_a_429_without_advice_is_read_by_its_limits(reset: bytes, seconds: float | None) -> None:
+    """The limit that is used up says when it is full again; a moment in time says nothing without a clock."""
+    limits = ((b"x-ratelimit-remaining-requests", b"0"), (b"x-ratelimit-reset-requests", reset))
+    failure = read_failure(429, limits, body({"error": {"message": "m"}}), WHOLE)
+    assert failure.retry_after == seconds
+
+
+def test_limits_are_no_advice_where_waiting_does_not_help() -> None:
+    """Neither one that is not used up, nor with another error, nor where the money is gone; advice comes first."""
+    left = ((b"x-ratelimit-remaining-tokens", b"7"), (b"x-ratelimit-reset-tokens", b"9s"))
+    gone = ((b"x-ratelimit-remaining-tokens", b"0"), (b"x-ratelimit-reset-tokens", b"9s"))
+    words = body({"error": {"message": "m"}})
+    assert read_failure(429, left, words, WHOLE).retry_after is None
+    assert read_failure(500, gone, words, WHOLE).retry_after is None
+    broke = body({"error": {"message": "m", "code": "insufficient_quota"}})
+    assert read_failure(429, gone, broke, WHOLE).retry_after is None
+    assert read_failure(429, (*gone, (b"retry-after", b"2")), words, WHOLE).retry_after == 2
+    both = (*gone, (b"x-ratelimit-remaining-requests", b"0"), (b"x-ratelimit-reset-requests", b"30s"))
+    assert read_failure(429, both, b"", BodyState.TRUNCATED).retry_after == 30
+
+
 json_values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=9), st.just("<html>")),
     lambda inner: st.one_of(

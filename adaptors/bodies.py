@@ -58,20 +58,22 @@ class _Members(msgspec.Struct):
     validation_file: Any = None
 
 
-_NESTED_MARKS: Final = (b'"file_id', b'"vector_store_ids"', b'"container"')
+_MAY_NEST = re.compile(rb'"(?:file_id|vector_store_ids"|container")')
 _NESTED = re.compile(
     rb'"(?:file_id|file_ids|vector_store_ids|container)"\s*:\s*(?:"([^"\\]{1,256})"|\[([^\[\]{}\\]{1,8192})\])'
 )
 
 _decode = msgspec.json.Decoder(_Members).decode
 
+_JSON, _FORM = BodyKind.JSON, BodyKind.MULTIPART_MODEL
+
 
 def peek(endpoint: Endpoint, content_type: bytes, body: bytes, query: bytes = b"") -> Peeked:
     """Return what this request asks for. Raises BadBody."""
     kind = body_kind(endpoint, content_type)
-    if kind is BodyKind.JSON and (body or endpoint.model_required):
+    if kind is _JSON and (body or endpoint.model_required):
         return _peek_json(endpoint, body)
-    if kind is BodyKind.MULTIPART_MODEL:
+    if kind is _FORM:
         return _peek_form(endpoint, content_type, body)
     return Peeked(stream=re.search(rb"(?:^|&)stream=true(?:&|$)", query) is not None)
 
@@ -138,6 +140,7 @@ def _flag(value: Json, name: str) -> bool:
 
 
 def _references(members: _Members, body: bytes) -> tuple[str, ...]:
+    nested = _nested_ids(body) if _MAY_NEST.search(body) else ()
     named = (
         members.previous_response_id,
         members.conversation,
@@ -145,7 +148,6 @@ def _references(members: _Members, body: bytes) -> tuple[str, ...]:
         members.training_file,
         members.validation_file,
     )
-    nested = _nested_ids(body) if any(mark in body for mark in _NESTED_MARKS) else ()
     if not nested and not any(named):
         return ()
     return tuple(dict.fromkeys(filter(None, (*map(_id, named), *nested))))[:_MAX_REFERENCES]

@@ -15,6 +15,7 @@ from adaptors.paths import PathTable, tidied
 from adaptors.paths import nearest as nearest_of
 from adaptors.values import BodyKind, Endpoint
 
+# Members of an Enum by their own names: before Python 3.12 each look into the class costs a call.
 _NONE, _JSON, _FORM, _UPLOAD, _BY_TYPE = (
     BodyKind.NONE,
     BodyKind.JSON,
@@ -151,12 +152,12 @@ def nearest(path: bytes) -> str | None:
 
 def body_kind(endpoint: Endpoint, content_type: bytes) -> BodyKind:
     """Return how to take this request's body: never BY_TYPE. Forms and JSON of one path may stand for each other."""
-    is_form = content_type[:19].lower() == b"multipart/form-data"
-    if endpoint.body is BodyKind.BY_TYPE:
-        return BodyKind.JSON if _is_json(content_type) else BodyKind.UPLOAD
-    if endpoint.body is BodyKind.JSON or endpoint.body is BodyKind.MULTIPART_MODEL:
-        return BodyKind.MULTIPART_MODEL if is_form else BodyKind.JSON
-    return endpoint.body
+    kind = endpoint.body
+    if kind is _JSON or kind is _FORM:
+        return _FORM if content_type[:19].lower() == b"multipart/form-data" else _JSON
+    if kind is _BY_TYPE:
+        return _JSON if _is_json(content_type) else _UPLOAD
+    return kind
 
 
 def _is_json(content_type: bytes) -> bool:
@@ -177,8 +178,10 @@ _UNARY_WIRES: Final = frozenset({"openai_json", "anthropic_json", "gemini_json"}
 
 def stored_id(endpoint: Endpoint, path: bytes) -> str | None:
     """Return the id of the stored object that the path (below the version prefix) addresses."""
+    if endpoint.stored is None or "{id" not in endpoint.template:
+        return None
     segments = tidied(path).decode("latin-1").split("/")
     places = [at for at, part in enumerate(endpoint.template.split("/")) if part in {"{id}", "{id+}"}]
-    if endpoint.stored is None or not places or places[0] >= len(segments):
+    if not places or places[0] >= len(segments):
         return None
     return segments[places[0]]

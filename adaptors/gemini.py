@@ -92,7 +92,7 @@ class Gemini:
 
 def asks_for_events(query: bytes) -> bool:
     """Say whether a stream is wanted as events and not as one JSON array."""
-    return any(found[0].endswith(b"=sse") for found in _ALT.finditer(query))
+    return bool(query) and any(found[0].endswith(b"=sse") for found in _ALT.finditer(query))
 
 
 def _query(call: Call) -> bytes:

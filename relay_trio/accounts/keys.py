@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 import attrs
 
-from adaptors.values import Headers
+from adaptors.values import Header
 from relay_trio.errors import Unauthorized
 from relay_trio.settings.digests import LONGEST_KEY_BYTES, digest_of, digest_of_bytes, format_digest
 from relay_trio.settings.kinds import Network
@@ -30,6 +30,8 @@ KEY_HEADERS: Final = (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-k
 As the SDKs send it: OpenAI and xAI, Anthropic, Azure OpenAI, Gemini. `?key=` (Gemini's other way) comes last, because a
 key in a URL is the likeliest to be there by accident.
 """
+
+_CARRIES_KEY = frozenset(KEY_HEADERS)
 
 _NO_KEY = (
     "No API key was sent. It is read from `Authorization: Bearer <key>`, `x-api-key`, `api-key`, `x-goog-api-key` "
@@ -80,14 +82,14 @@ class KeyRing:
     def __repr__(self) -> str:
         return f"<KeyRing {len(self)} keys>"
 
-    def find(self, presented: bytes | None, *, now_utc: dt.datetime, client_ip: str | None) -> Key:
-        """Return the key that a client presented. Raises Unauthorized (401; 403 from a wrong address)."""
+    def find(self, presented: bytes | None, *, now_s: float, client_ip: str | None) -> Key:
+        """Return the key that a client presented, `now_s` seconds after 1970. Raises Unauthorized (401; 403 from a wrong address)."""
         if not presented:
             raise Unauthorized(_NO_KEY, code="missing_api_key")
         key = self._known(presented)
         if key is None:
             raise Unauthorized(_UNKNOWN_KEY)
-        if key.has_expired(now_utc):
+        if key.expires is not None and key.has_expired(dt.datetime.fromtimestamp(now_s, dt.UTC)):
             raise Unauthorized(_EXPIRED_KEY, code="expired_api_key")
         if not key.may_come_from(client_ip):
             raise Unauthorized(_WRONG_PLACE, status=403, code="address_not_allowed")
@@ -101,21 +103,21 @@ class KeyRing:
         return key if hmac.compare_digest(known, digest) else None
 
 
-def presented_key(headers: Headers, query: bytes) -> tuple[bytes | None, bytes]:
+def presented_key(headers: Iterable[Header], query: bytes) -> tuple[bytes | None, bytes]:
     """Return the key that a request carries, and its query string without any `key`.
 
     Each place is looked at in the order of KEY_HEADERS, then the query; an empty one counts as absent, and so does an
     `Authorization` of another scheme than Bearer.
     """
-    in_query, rest = _taken_from_query(query)
-    in_headers = {name: key for name, value in reversed(headers) if (key := _key_in(name, value))}
-    found = next((in_headers[name] for name in KEY_HEADERS if name in in_headers), in_query)
-    return found or None, rest
+    in_query, rest = _taken_from_query(query) if query else (None, query)
+    in_headers: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in _CARRIES_KEY and name not in in_headers and (key := _key_in(name, value)):
+            in_headers[name] = key
+    return next((in_headers[name] for name in KEY_HEADERS if name in in_headers), in_query), rest
 
 
 def _key_in(name: bytes, value: bytes) -> bytes:
-    if name not in KEY_HEADERS:
-        return b""
     if name != b"authorization":
         return value.strip()
     scheme, _, key = value.strip().partition(b" ")

@@ -6,6 +6,7 @@ provider writes them, also when the relay itself has something to say.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 
@@ -50,13 +51,20 @@ _GEMINI_KEY = re.compile(rb"(?:^|&)key=")
 
 def place_of(method: str, raw_path: bytes, query: bytes, fields: Mapping[bytes, bytes]) -> Place:
     """Return what a request is for, by its path and, where two providers share it, by its headers and its query."""
+    return _place(
+        method, raw_path, b"anthropic-version" in fields, _names_gemini(query, fields), asks_for_events(query)
+    )
+
+
+@functools.lru_cache(maxsize=1024)  # clients send the same few paths again and again; what they invent falls out
+def _place(method: str, raw_path: bytes, names_anthropic: bool, names_gemini: bool, wants_events: bool) -> Place:  # noqa: FBT001 - a cache's key
     path = normalise(raw_path)
     verb = method.encode("ascii")
-    if is_anthropic(path, version_named=b"anthropic-version" in fields):
+    if is_anthropic(path, version_named=names_anthropic):
         return Place(path, ANTHROPIC, ANTHROPIC_PATHS.match(verb, path), ANTHROPIC_PATHS)
     version, below = split_version(raw_path)
-    if is_gemini(verb, version, below, named=_names_gemini(query, fields)):
-        dialect = GEMINI_ARRAY if below.endswith(_STREAM_METHOD) and not asks_for_events(query) else GEMINI
+    if is_gemini(verb, version, below, named=names_gemini):
+        dialect = GEMINI if wants_events or not below.endswith(_STREAM_METHOD) else GEMINI_ARRAY
         return Place(version + below, dialect, GEMINI_PATHS.match(verb, below), GEMINI_PATHS)
     endpoint = OPENAI_PATHS.match(verb, path)
     return Place(path, DEFAULT if endpoint is None else dialect_of(endpoint), endpoint, OPENAI_PATHS)

@@ -46,14 +46,16 @@ _MAX_ID_BYTES = 128
 
 def to_upstream(headers: Iterable[Header]) -> Headers:
     """Return the client's end-to-end fields, less its key and cookies."""
+    kept = [field for field in headers if field[0] not in _NOT_UPSTREAM]
     named = _named_by_connection(headers)
-    return tuple(field for field in headers if field[0] not in _NOT_UPSTREAM and field[0] not in named)
+    return tuple(field for field in kept if field[0] not in named) if named else tuple(kept)
 
 
 def to_client(headers: Iterable[Header]) -> list[Header]:
     """Return the provider's end-to-end fields. The length is set anew by whoever frames the body."""
+    kept = [field for field in headers if field[0] not in _NOT_TO_CLIENT]
     named = _named_by_connection(headers)
-    return [field for field in headers if field[0] not in _NOT_TO_CLIENT and field[0] not in named]
+    return [field for field in kept if field[0] not in named] if named else kept
 
 
 def advice(headers: Iterable[Header]) -> list[Header]:

@@ -5,8 +5,6 @@ This is the story of one call, told in the order in which it happens; each step 
 
 from __future__ import annotations
 
-import datetime as dt
-
 import attrs
 import trio
 
@@ -38,9 +36,9 @@ def identify(services: RelayServices, exchange: Exchange) -> tuple[Key, bytes]:
     if services.drain.draining:
         raise Draining("The relay is going down; another one takes over.", retry_after=_DRAIN_RETRY_AFTER_S)
     request = exchange.request
-    presented, query = presented_key(tuple(request.headers), request.query)
-    now = dt.datetime.fromtimestamp(services.utc_now(), dt.UTC)
-    key = services.catalog.current.keys.find(presented, now_utc=now, client_ip=request.client)
+    presented, query = presented_key(request.headers, request.query)
+    keys = services.catalog.current.keys
+    key = keys.find(presented, now_s=services.utc_now(), client_ip=request.client)
     exchange.record.key = exchange.scope.key = key.name
     return key, query
 

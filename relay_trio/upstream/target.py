@@ -15,26 +15,23 @@ from relay_trio.scopes.phase import Limit
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Origin:
     """Scheme, host and port of a URL (RFC 6454)."""
 
     scheme: str
     host: str
     port: int
+    secure: bool = attrs.field(init=False, eq=False, repr=False)
+    """The origin speaks TLS."""
+    authority: bytes = attrs.field(init=False, eq=False, repr=False)
+    """The value of the Host header: the port only where it is not the scheme's own (RFC 9110, 7.2)."""
 
-    @property
-    def secure(self) -> bool:
-        """The origin speaks TLS."""
-        return self.scheme == "https"
-
-    @property
-    def authority(self) -> bytes:
-        """The value of the Host header: the port only where it is not the scheme's own (RFC 9110, 7.2)."""
+    def __attrs_post_init__(self) -> None:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        if self.port == _DEFAULT_PORTS[self.scheme]:
-            return host.encode("ascii")
-        return f"{host}:{self.port}".encode("ascii")
+        default = self.port == _DEFAULT_PORTS[self.scheme]
+        object.__setattr__(self, "secure", self.scheme == "https")
+        object.__setattr__(self, "authority", host.encode("ascii") if default else self.host_and_port)
 
     @property
     def host_and_port(self) -> bytes:

@@ -118,7 +118,7 @@ class Own:
 
 
 def _need(key: Secret, exchange: Exchange, name: str) -> None:
-    presented, _ = presented_key(tuple(exchange.request.headers), b"")
+    presented, _ = presented_key(exchange.request.headers, b"")
     if presented is None or not hmac.compare_digest(presented, key.reveal().encode()):
         raise Unauthorized(
             f"This path needs the key of {name}, as `Authorization: Bearer <key>`.", code="admin_key_needed"

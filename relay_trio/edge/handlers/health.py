@@ -113,6 +113,7 @@ class Vitals:
             "loop_lag_ms": round(self.watchdog.lag.worst * 1000, 3),
             "log": {"dropped": self.log.statistics().dropped},
             "channels": self._channels(),
+            "thresholds": self._thresholds(),
             "uptime_s": round(trio.current_time() - self.started, 3),
             "version": self.version,
             "pid": self.pid,
@@ -129,6 +130,12 @@ class Vitals:
             status = "draining"
             reasons.append("going down: live requests go on, new ones are refused")
         return status, reasons
+
+    def _thresholds(self) -> Json:
+        """Return what the numbers are judged by: of live nurseries in each worker, and of a request's age."""
+        settings = self.catalog.current.settings
+        watchdog = settings.watchdog
+        return {"warn": watchdog.warn, "error": watchdog.error, "total_s": settings.limits.total}
 
     def _channels(self) -> Json:
         now = trio.current_time()

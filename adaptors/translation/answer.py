@@ -29,7 +29,6 @@ class TranslatedAnswer:
         "_writer",
         "complete",
         "content_seen",
-        "sequence",
         "stored_id",
         "usage",
     )
@@ -45,7 +44,11 @@ class TranslatedAnswer:
         self.complete = False
         self.usage: Usage | None = None
         self.stored_id: str | None = None
-        self.sequence = 0
+
+    @property
+    def sequence(self) -> int:
+        """The number that the client's next event would carry."""
+        return self._writer.sequence
 
     def chunks(self, data: bytes) -> Iterator[bytes]:
         """Yield what these bytes say to the client. Raises AnswerFailed: an error event, garbage, one too large."""
@@ -112,6 +115,7 @@ def frame_of(call: Call, upstream_model: str | None, max_bytes: int) -> Frame:
         created=call.created,
         include_usage=call.include_usage,
         input_estimate=_estimate(call.body) if call.endpoint.wire == "anthropic_messages" else 0,
+        echo=FORMATS[call.endpoint.wire or ""].echo(call),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 
 from adaptors.bodies import BadBody
+from adaptors.jsonbytes import Json
 from adaptors.translation.chat_answer import ChatReader, ChatWriter, read_chat_reply, write_chat_reply
 from adaptors.translation.chat_request import read_chat_request
 from adaptors.translation.conversation import ChatRequest, Reply
@@ -24,6 +25,9 @@ from adaptors.translation.messages_answer import (
     write_messages_reply,
 )
 from adaptors.translation.messages_request import read_messages_request
+from adaptors.translation.responses_answer import ResponsesWriter, write_responses_reply
+from adaptors.translation.responses_reader import ResponsesReader, read_responses_reply
+from adaptors.translation.responses_request import read_responses_request, responses_echo
 from adaptors.values import Call
 
 
@@ -40,6 +44,8 @@ class Format:
     read_reply: Callable[[bytes], Reply]
     """Raises AnswerFailed: it is no such answer, or an error inside a 200."""
     write_reply: Callable[[Reply, Frame], bytes]
+    echo: Callable[[Call], Mapping[str, Json]] = lambda _: {}
+    """What answers repeat of their request."""
 
 
 FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
@@ -59,6 +65,15 @@ FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
             writer=MessagesWriter,
             read_reply=read_messages_reply,
             write_reply=write_messages_reply,
+        ),
+        "openai_responses": Format(
+            endpoints=("responses",),
+            read_request=lambda call: read_responses_request(call.body),
+            reader=ResponsesReader,
+            writer=ResponsesWriter,
+            read_reply=read_responses_reply,
+            write_reply=write_responses_reply,
+            echo=lambda call: responses_echo(call.body),
         ),
     }
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import attrs
 
+from adaptors.jsonbytes import Json
 from adaptors.sse import ServerEvent
 from adaptors.translation.conversation import Event
 from adaptors.values import Usage
@@ -21,6 +23,8 @@ class Frame:
     include_usage: bool = False
     input_estimate: int = 0
     """Tokens that the request may have, for a format that tells them before they are counted."""
+    echo: Mapping[str, Json] = attrs.field(factory=dict)
+    """What the answer repeats of the request, in a format whose answers do."""
 
 
 class StreamReader(Protocol):
@@ -37,6 +41,11 @@ class StreamReader(Protocol):
 
 class StreamWriter(Protocol):
     """Writes the events of a client's stream. A state machine; one for each attempt."""
+
+    @property
+    def sequence(self) -> int:
+        """The number of the next event, in a format that numbers its events; else 0."""
+        ...
 
     def write(self, event: Event) -> bytes:
         """Return the bytes that say it: whole events, or nothing. Raises AnswerFailed: too much had to be held."""

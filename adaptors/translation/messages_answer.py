@@ -206,6 +206,8 @@ class MessagesWriter:
     """Writes a client's stream."""
 
     __slots__ = ("_blocks", "_finished", "_frame", "_held", "_index", "_usage")
+    sequence = 0
+    """Events of this format have no number."""
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame

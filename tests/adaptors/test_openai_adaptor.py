@@ -19,7 +19,9 @@ from adaptors.wires.openai_chat import ChatAnswer
 from adaptors.wires.openai_json import JSONAnswer, PassedOn
 from adaptors.wires.openai_responses import ResponsesAnswer
 
-OPENAI = OpenAICompatible("openai", "https://api.openai.com/v1", "OPENAI_API_KEY")
+OPENAI = OpenAICompatible(
+    "openai", "https://api.openai.com/v1", "OPENAI_API_KEY", dialects=("openai_chat", "openai_responses")
+)
 ACCOUNT = ProviderAccount("https://api.example/v1/", "sk-up")
 AUTHORIZATION = (b"authorization", b"Bearer sk-up")
 IDENTITY = (b"accept-encoding", b"identity")

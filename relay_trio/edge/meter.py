@@ -31,7 +31,7 @@ class MetricsMeter:
         scope = record.scope
         spent = scope.clock.spent
         seconds = {phase: spent[phase] for phase in _PHASES if phase in spent}
-        seconds["total"] = scope.age
+        seconds["total"] = record.total_s
         if record.first_event_s is not None:
             seconds["first_event"] = record.first_event_s
         usage = record.usage

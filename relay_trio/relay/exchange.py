@@ -91,7 +91,8 @@ class Exchange:
         self.content_sent = False
         self.finished = False
         self.stream_headers = [(b"content-type", dialect.stream_content_type), *_STREAM_HEADERS]
-        self.last_sent = trio.current_time()
+        self.last_sent = self.scope.started
+        """When the client of a stream was last told anything."""
         self.keepalive_after = self.keepalive_interval = float("inf")
         self._extra_headers = extra_headers
         self._clean = clean
@@ -272,7 +273,7 @@ class Exchange:
         if self._is_awake():
             return
         self._keepalive_done = trio.Event()
-        self.last_sent = trio.current_time()
+        self.last_sent = self.scope.clock.now()
         self.record.keepalives += 1
         try:
             if not self.head_sent:
@@ -339,7 +340,8 @@ class Exchange:
             await self.request.send({"type": "http.response.body", "body": data, "more_body": more})
         finally:
             self._sending = False
-        self.last_sent = trio.current_time()
+        if self.streaming:
+            self.last_sent = self.scope.clock.now()
         self.scope.bytes_out += len(data)
         self.record.chunks_out += 1
 

@@ -103,15 +103,14 @@ class Pipeline:
 
     def _account(self, record: Record, *, quiet: bool) -> None:
         services = self.services
-        record.scope.clock.stop()
+        record.finish()
         if services.drain.draining and not quiet:
             if record.outcome is Ended.DRAINED:
                 services.drain.cut += 1
             elif record.outcome is not Ended.REJECTED:
                 services.drain.finished += 1
         services.meter.request_finished(record)
-        log = services.log.debug if quiet else services.log.info
-        log("request_finished", **record.fields())
+        services.log.line("debug" if quiet else "info", record.fields())
 
 
 def _total(settings: Settings, request: ClientRequest) -> Limit:

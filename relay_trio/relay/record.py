@@ -8,6 +8,8 @@ from adaptors.values import Usage
 from relay_trio.errors import Ended
 from relay_trio.scopes.request_scope import RequestScope
 
+_COMPLETED = Ended.COMPLETED
+
 
 @attrs.define(eq=False)
 class Record:
@@ -43,6 +45,13 @@ class Record:
     """Seconds from the request's start to its first event with content."""
     keepalives: int = 0
     dropped: tuple[str, ...] = ()
+    total_s: float = 0.0
+    """How long the request took; 0 while it lives."""
+
+    def finish(self) -> None:
+        """The request is over: its clocks stand."""
+        self.scope.clock.stop()
+        self.total_s = self.scope.clock.started - self.scope.started
 
     def fields(self) -> dict[str, object]:
         """Return the fields of `request_finished`, in the order in which one reads them."""
@@ -50,6 +59,7 @@ class Record:
         clock = scope.clock
         usage = self.usage
         return {
+            "event": "request_finished",
             "request_id": scope.id,
             "key": self.key,
             "client": self.client,
@@ -60,8 +70,8 @@ class Record:
             "model": self.model,
             "channel": self.channel,
             "status": self.status,
-            "outcome": self.outcome.value,
-            "phase": None if self.outcome is Ended.COMPLETED else self.phase or clock.current,
+            "outcome": self.outcome,
+            "phase": None if self.outcome is _COMPLETED else self.phase or clock.current,
             "ended_with": self.ended_with,
             "setting": self.setting,
             "attempts": self.attempts or None,
@@ -70,7 +80,7 @@ class Record:
             "ms_connect": clock.milliseconds("connect"),
             "ms_headers": clock.milliseconds("headers"),
             "ms_first_event": None if self.first_event_s is None else round(self.first_event_s * 1000, 3),
-            "ms_total": round(scope.age * 1000, 3),
+            "ms_total": round(self.total_s * 1000, 3),
             "bytes_in": scope.bytes_in,
             "bytes_out": scope.bytes_out,
             "chunks_in": self.chunks_in or None,

@@ -34,6 +34,9 @@ class Log(Protocol):
     def error(self, event: str, **fields: object) -> object:
         """Say what an operator must look at."""
 
+    def line(self, level: str, fields: dict[str, object]) -> None:
+        """As the method of this level, the `event` among the fields, which are used up."""
+
 
 class Meter(Protocol):
     """Counts what requests did."""

@@ -6,6 +6,7 @@ the phase, the limit and the setting, so that the reader knows what to change.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -77,17 +78,25 @@ def limit_reached(phase: str, limit: Limit) -> RelayError:
 class PhaseClock:
     """The phases of one request: which one it is in, and how long each took (seconds, on trio's clock)."""
 
-    __slots__ = ("_since", "current", "spent")
+    __slots__ = ("_since", "current", "now", "spent")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self) -> None:
+        self.now: Callable[[], float] = trio.lowlevel.current_clock().current_time
+        """As `trio.current_time()`, which would look for the run and its clock at every reading."""
         self.current = "starting"
         self.spent: dict[str, float] = {}
-        self._since = now
+        self._since = self.now()
+
+    @property
+    def started(self) -> float:
+        """When the phase began that the request is in."""
+        return self._since
 
     def enter(self, phase: str) -> None:
         """The request is in this phase from now on."""
-        now = trio.current_time()
-        self.spent[self.current] = self.spent.get(self.current, 0.0) + now - self._since
+        now = self.now()
+        spent, current = self.spent, self.current
+        spent[current] = spent.get(current, 0.0) + now - self._since
         self.current = phase
         self._since = now
 

@@ -53,13 +53,12 @@ class RequestScope:
     )  # fmt: skip
 
     def __init__(self, registry: Registry, request_id: str, total: Limit, name: str = "request") -> None:
-        now = trio.current_time()
         self.id = request_id
         self.name = name
         self.total = total
-        self.started = now
-        self.deadline = now + total.seconds
-        self.clock = PhaseClock(now)
+        self.clock = PhaseClock()
+        self.started = self.clock.started
+        self.deadline = self.started + total.seconds
         self.cancelled_for: Ended | None = None
         self.crash: Exception | None = None
         """What a helper failed of: it ends its request, and no other."""
@@ -144,12 +143,12 @@ class RequestScope:
     @property
     def age(self) -> float:
         """Seconds since the scope was made."""
-        return trio.current_time() - self.started
+        return self.clock.now() - self.started
 
     @property
     def time_left(self) -> float:
         """Seconds until the deadline; negative when it has passed."""
-        return self.deadline - trio.current_time()
+        return self.deadline - self.clock.now()
 
     @property
     def overdue(self) -> bool:

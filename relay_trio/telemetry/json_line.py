@@ -42,8 +42,9 @@ def render(fields: Mapping[str, object]) -> bytes:
 
 def utc_timestamp() -> str:
     """Now, as RFC 3339 in UTC with milliseconds: `2026-01-31T12:00:00.123Z`."""
-    second, millisecond = divmod(time.time_ns() // 1_000_000, 1000)
-    return f"{_to_the_second(second)}.{millisecond:03d}Z"
+    now = time.time()
+    second = int(now)
+    return f"{_to_the_second(second)}.{int((now - second) * 1000):03d}Z"
 
 
 @functools.lru_cache(maxsize=2)

@@ -11,6 +11,7 @@ event, nor as a key, nor as a value; that is a rule for whoever adds a line.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -19,7 +20,7 @@ import types
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TextIO, cast
+from typing import Protocol, TextIO, cast
 
 import structlog
 from hypercorn.config import Config
@@ -40,16 +41,42 @@ def configure(sink: LogSink, redactor: Redactor, *, level: str = "info") -> None
     """Send all that structlog is given, from `level` on, to this sink. May be called again, and then counts at once."""
     structlog.configure(
         processors=[_LineRenderer(redactor)],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=_logger_class(level),
         logger_factory=_SinkLogger.factory(sink),
         context_class=dict,
         cache_logger_on_first_use=False,  # else a module's logger would keep the first sink for ever
     )
 
 
-def get_logger() -> FilteringBoundLogger:
+class LineLogger(FilteringBoundLogger, Protocol):
+    """structlog's filtering logger, and a shorter way for the one line that every request has."""
+
+    def bind(self, **new_values: object) -> LineLogger:
+        """Return a logger that says these with every line."""
+
+    def line(self, level: str, fields: dict[str, object]) -> None:
+        """As the method of this level, the `event` among the fields, which are used up. structlog would copy them twice."""
+
+
+def get_logger() -> LineLogger:
     """A logger that follows `configure`, also if it was made before. On the hot path, `bind` once and keep the result."""
-    return cast("FilteringBoundLogger", structlog.get_logger())
+    return cast("LineLogger", structlog.get_logger())
+
+
+@functools.cache
+def _logger_class(level: str) -> type:
+    """Return the class of loggers that say what is of this level at least."""
+    base = structlog.make_filtering_bound_logger(level)
+    said = frozenset(LEVELS[LEVELS.index(level) :])
+
+    class LineLoggerOfLevel(base):  # type: ignore[valid-type, misc] # structlog makes it
+        def line(self, level: str, fields: dict[str, object]) -> None:
+            if level in said:
+                if self._context:
+                    fields = {**self._context, **fields}
+                self._logger.info(self._processors[0](self._logger, level, fields))  # all levels are the same door
+
+    return LineLoggerOfLevel
 
 
 def catch_all(*, level: str = "info") -> Callable[[], None]:
@@ -89,15 +116,17 @@ class _LineRenderer:
         self._pid = os.getpid()
 
     def __call__(self, _logger: WrappedLogger, level: str, fields: EventDict) -> bytes:
+        if "exc_info" in fields:
+            fields.update(_describe_exc_info(fields.pop("exc_info")))
         line: dict[str, object] = {
             "timestamp": utc_timestamp(),
             "level": level,
             "event": fields.pop("event", None),
             "pid": self._pid,
+            **fields,
         }
-        if "exc_info" in fields:
-            fields.update(_describe_exc_info(fields.pop("exc_info")))
-        line |= {name: value for name, value in fields.items() if value is not None}
+        if None in line.values():
+            line = {name: value for name, value in line.items() if value is not None}
         self._redactor.clean_fields(line)
         return render(line)
 

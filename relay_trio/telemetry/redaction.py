@@ -24,6 +24,7 @@ MIN_MASKED_CHARACTERS = 4
 """What must be left of a key in its masked form before we call it one; DeepSeek shows the last four."""
 
 FREE_TEXT_FIELDS = ("message", "why", "url", "detail", "exception", "stack", "caused_by", "exceptions")
+_FREE_TEXT = frozenset(FREE_TEXT_FIELDS)
 KNOWN_EVENTS = frozenset({"request_finished", "attempt_failed"})
 """Events whose fields are all values of ours but for those above."""
 
@@ -85,7 +86,12 @@ class Redactor:
 
     def clean_fields(self, fields: dict[str, object]) -> None:
         """Clean the strings of a log line, in place."""
-        names = FREE_TEXT_FIELDS if fields.get("event") in KNOWN_EVENTS else tuple(fields)
+        if fields.get("event") not in KNOWN_EVENTS:
+            names = tuple(fields)
+        elif _FREE_TEXT.isdisjoint(fields):
+            return
+        else:
+            names = FREE_TEXT_FIELDS
         for name in names:
             value = fields.get(name)
             if value.__class__ in _CLEANABLE:

@@ -230,7 +230,7 @@ class Transport(httpx.AsyncBaseTransport):
             body=await request.aread(),
         )
         try:
-            clock = PhaseClock(trio.current_time())
+            clock = PhaseClock()
             response = await self.send(upstream_request, route, clock, _httpx_limit(timeout, "read"))
         except (UpstreamFailed, LimitReached) as error:
             raise _httpx_error(error, request) from error

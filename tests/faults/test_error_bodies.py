@@ -95,7 +95,7 @@ async def drips() -> bytes:
 async def test_it_is_closed_before_its_failure_is_known(body: Callable[[], Awaitable[bytes]], said: str) -> None:
     """And the failure keeps the status and the advice, within five seconds and 64 KiB, and says what came of the body."""
     answer = ErrorAnswer(body)
-    failed = await read_failure(answer, registry.load()["openai"], PhaseClock(trio.current_time()))
+    failed = await read_failure(answer, registry.load()["openai"], PhaseClock())
 
     assert answer.closed == 1
     assert (failed.failure.status, failed.failure.retry_after) == (429, 7)
@@ -110,7 +110,7 @@ async def test_it_is_closed_when_the_request_is_cancelled() -> None:
     """The client that leaves while the error is being read leaves nothing open."""
     answer = ErrorAnswer(never_comes)
     with trio.move_on_after(1):
-        await read_failure(answer, registry.load()["openai"], PhaseClock(trio.current_time()))
+        await read_failure(answer, registry.load()["openai"], PhaseClock())
 
     assert answer.closed == 1
 
@@ -119,7 +119,7 @@ async def test_it_is_closed_when_the_request_is_cancelled() -> None:
 async def test_an_unknown_encoding_is_closed_too() -> None:
     """Nothing of it is read."""
     answer = ErrorAnswer(never_comes, headers=[(b"content-encoding", b"x-secret")])
-    failed = await read_failure(answer, registry.load()["openai"], PhaseClock(trio.current_time()))
+    failed = await read_failure(answer, registry.load()["openai"], PhaseClock())
 
     assert (answer.closed, failed.failure.status) == (1, 429)
 

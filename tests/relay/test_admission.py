@@ -25,7 +25,7 @@ def _nothing_left_open(nothing_left_open: Snapshot) -> None:
 
 
 def clock() -> PhaseClock:
-    return PhaseClock(trio.current_time())
+    return PhaseClock()
 
 
 def admission(slots: int, max_queue: int = 100) -> tuple[Admission, Count]:

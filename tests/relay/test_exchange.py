@@ -173,6 +173,7 @@ async def test_what_is_held_is_the_better_sign_of_life() -> None:
 async def test_a_keepalive_comes_after_so_much_silence() -> None:
     """First after one time, then after another; sending starts it anew, and the end ends it."""
     one = exchange(scope(), Wire())
+    one.streaming = True
     assert one.keepalive_due() == float("inf")
     one.keepalive_after, one.keepalive_interval = 10, 15
     assert one.keepalive_due() == trio.current_time() + 10

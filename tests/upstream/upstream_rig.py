@@ -45,7 +45,7 @@ class Rig:
     balance: Balance
     transport: Transport
     route: Route
-    clock: PhaseClock = attrs.field(factory=lambda: PhaseClock(trio.current_time()))
+    clock: PhaseClock = attrs.field(factory=PhaseClock)
 
     @property
     def pool(self) -> Pool:
@@ -63,7 +63,7 @@ class Rig:
         sender: Sender | None = None,
     ) -> Response:
         """Send a request and return its answer, still open. Raises UpstreamFailed, LimitReached."""
-        self.clock = PhaseClock(trio.current_time())
+        self.clock = PhaseClock()
         request = UpstreamRequest(method, url, ((b"content-type", b"application/json"),), body)
         return await (sender or self.transport).send(request, self.route, self.clock, headers, upload)
 

@@ -116,7 +116,7 @@ class ModelList:
         quick = channel.clocks.quick or Limit(limits.quick, "RELAY_QUICK_TIMEOUT")
         request = channel.adaptor.models_request(channel.keys[0].account)
         with LimitedPhase("headers", quick):
-            clock = PhaseClock(trio.current_time())
+            clock = PhaseClock()
             response = await self._services.sender(channel).send(request, channel.route, clock)
             try:
                 body = await _read(response)

@@ -72,7 +72,7 @@ class OpenAICompatible:
         return UpstreamRequest(
             method=call.method,
             url=account.base_url.rstrip("/") + path + query,
-            headers=_headers(call, account),
+            headers=_headers(call, _payers(account) + self.authorization(account)),
             body=_body(call, account, upstream_model),
         )
 
@@ -86,12 +86,16 @@ class OpenAICompatible:
         if not self.takes_stream_options:
             body.pop("stream_options", None)
         url = account.base_url.rstrip("/") + "/chat/completions"
-        headers = (*_payers(account), *_authorization(account))
+        headers = (*_payers(account), *self.authorization(account))
         return UpstreamRequest(b"POST", url, translated_headers(call) + headers, encoded(body), dropped)
 
     def expressible(self, request: ChatRequest, model: str) -> ChatRequest:  # noqa: ARG002 - providers that refuse more look at it
         """Return the request less what the provider's model refuses, which is named in its `dropped`."""
         return request
+
+    def authorization(self, account: ProviderAccount) -> Headers:
+        """Return the key, if the channel has one: servers on one's own machine want none."""
+        return ((b"authorization", b"Bearer " + account.key.encode()),) if account.key else ()
 
     def _asking(self, account: ProviderAccount) -> ProviderAccount:
         """Return the account as far as its wishes can be said to this provider."""
@@ -100,7 +104,7 @@ class OpenAICompatible:
     def models_request(self, account: ProviderAccount) -> UpstreamRequest:
         """Return the request that lists the provider's models."""
         url = account.base_url.rstrip("/") + self.models_path
-        headers = (_IDENTITY, (b"accept", b"application/json"), *_authorization(account))
+        headers = (_IDENTITY, (b"accept", b"application/json"), *self.authorization(account))
         return UpstreamRequest(b"GET", url, headers, None)
 
     # What comes back.
@@ -141,20 +145,14 @@ _IDENTITY: Final[Header] = (b"accept-encoding", b"identity")
 _PAYERS: Final = (("organization", b"openai-organization"), ("project", b"openai-project"))
 
 
-def _headers(call: Call, account: ProviderAccount) -> Headers:
-    """Return the client's headers with our key; an answer that a wire reads is asked for without compression."""
-    ours = _payers(account) + _authorization(account)
+def _headers(call: Call, ours: Headers) -> Headers:
+    """Return the client's headers with ours; an answer that a wire reads is asked for without compression."""
     if call.endpoint.wire is not None:
         ours = (_IDENTITY, *ours)
     replaced = {name for name, _ in ours}
     if call.body is not None:
         replaced.add(b"content-length")  # the transport says the length of a body that is here: it may have changed
     return tuple(header for header in call.headers if header[0] not in replaced) + ours
-
-
-def _authorization(account: ProviderAccount) -> Headers:
-    """Return the key, if the channel has one: servers on one's own machine want none."""
-    return ((b"authorization", b"Bearer " + account.key.encode()),) if account.key else ()
 
 
 def _payers(account: ProviderAccount) -> Headers:

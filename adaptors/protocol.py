@@ -9,8 +9,8 @@ half run across a cancel scope; the relay owns every await, every limit and ever
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from typing import Protocol, runtime_checkable
 
 import attrs
 
@@ -123,6 +123,32 @@ class Adaptor(Protocol):
 
     def models(self, body: bytes) -> tuple[str, ...]:
         """Return the names in the answer to `models_request`. Raises AnswerFailed."""
+        ...
+
+
+@attrs.frozen
+class FoundAccount:
+    """An account as the environment describes it. `base_url` None is the adaptor's own address."""
+
+    key: str = attrs.field(repr=False)
+    base_url: str | None = None
+    options: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@runtime_checkable
+class ReadsVariables(Protocol):
+    """An adaptor may also be this: its provider's own SDK reads more from the environment than a key and an address."""
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """All variables that it reads; the first one that is set is named as the source of the channel."""
+        ...
+
+    def account_from(self, values: Mapping[str, str]) -> FoundAccount | None:
+        """Return the account that these variables describe, None if they do not describe one.
+
+        Raises ValueError: they describe half of one; its text is a whole sentence that says what to set.
+        """
         ...
 
 

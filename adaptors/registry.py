@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from adaptors.anthropic import Anthropic
+from adaptors.azure import Azure
 from adaptors.compatible import COMPATIBLE
 from adaptors.gemini import Gemini
 from adaptors.protocol import Adaptor
@@ -19,7 +20,7 @@ from adaptors.xai import XAI
 
 ENTRY_POINT_GROUP: Final = "relay_trio.adaptors"
 
-_OURS: Final[tuple[Adaptor, ...]] = (*COMPATIBLE, XAI(), Anthropic(), Gemini())
+_OURS: Final[tuple[Adaptor, ...]] = (*COMPATIBLE, XAI(), Azure(), Anthropic(), Gemini())
 BUILT_IN: Final[Mapping[str, Adaptor]] = MappingProxyType({adaptor.name: adaptor for adaptor in _OURS})
 
 

@@ -137,7 +137,7 @@ class ChatReader:
 
     def _chunk(self, chunk: dict[str, Json]) -> list[Event]:
         events: list[Event] = []
-        if not self._started:
+        if not self._started and chunk.get("id") != "":  # Azure's first chunk tells of the prompt's filter alone
             self._started = True
             events.append(Started(_text(chunk.get("id")), _text(chunk.get("model"))))
         if sources := chunk.get("citations"):

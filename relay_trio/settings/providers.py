@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from adaptors.protocol import ReadsVariables
 from relay_trio.settings.addresses import is_loopback
 from relay_trio.settings.kinds import url
 from relay_trio.settings.model import (
@@ -24,7 +26,7 @@ from relay_trio.settings.read import FAILED, read_kind, read_tables, same_twice
 from relay_trio.settings.references import secret
 from relay_trio.settings.sources import Sources
 from relay_trio.settings.units import show_seconds
-from relay_trio.settings.written import InFile, Problems, hidden_problem, problem, suggestion
+from relay_trio.settings.written import InFile, InText, Problems, hidden_problem, problem, suggestion
 
 
 class Provider(Protocol):
@@ -136,13 +138,16 @@ def _channels_from_variables(
     for provider in providers:
         made_by = next((name for name in _variables(provider) if sources.variable(name)), None)
         if made_by is not None and made_by not in found:  # two adaptors may share a variable: the first has it
-            channel = _channel_from_variables(provider, sources, problems)
+            make = _channel_found if isinstance(provider, ReadsVariables) else _channel_from_variables
+            channel = make(provider, sources, problems)
             if channel is not None:
                 found[made_by] = channel
     return [(channel, made_by) for made_by, channel in found.items()]
 
 
-def _variables(provider: Provider) -> list[str]:
+def _variables(provider: Provider) -> Sequence[str]:
+    if isinstance(provider, ReadsVariables):
+        return provider.variables
     return [name for name in (provider.key_variable, provider.base_url_variable) if name]
 
 
@@ -161,4 +166,30 @@ def _channel_from_variables(provider: Provider, sources: Sources, problems: Prob
         adaptor=provider.name,
         base_url=base_url_read,
         api_keys=() if key_read is None else (key_read,),
+    )
+
+
+def _channel_found(provider: Provider, sources: Sources, problems: Problems) -> ChannelSettings | None:
+    """Return the channel of a provider that reads its variables itself."""
+    assert isinstance(provider, ReadsVariables)
+    said = {name: text.raw for name in provider.variables if (text := sources.variable(name)) is not None}
+    try:
+        account = provider.account_from(MappingProxyType(said))
+    except ValueError as error:
+        problems.append(str(error))
+        return None
+    if account is None:
+        return None
+    made_by = next(iter(said))
+    around = sources.around
+    key = read_kind(secret(), InText(account.key, made_by, around), problems) if account.key else None
+    base_url = read_kind(url(), InText(account.base_url, made_by, around), problems) if account.base_url else None
+    if key is FAILED or base_url is FAILED:
+        return None
+    return ChannelSettings(
+        name=provider.name,
+        adaptor=provider.name,
+        base_url=base_url,
+        api_keys=() if key is None else (key,),
+        options=account.options,
     )

@@ -39,6 +39,9 @@ PLACE = {room: step for step, rooms in enumerate(ORDER) for room in rooms}
 VERSION = "relay_trio"
 """The package itself, which holds its version and nothing else: anybody may read it."""
 
+ON_THE_TEST_KIT = frozenset({"relay_trio.cli.selftest"})
+"""`relay-trio selftest` is a test that operators run: it stands on the fakes, and nothing that serves stands on it."""
+
 PURE = frozenset({"attrs", "msgspec"})
 """What `adaptors` may import beside the standard library."""
 
@@ -106,6 +109,7 @@ def test_imports_go_to_the_left() -> None:
         for name in PRODUCT
         for found in ours(name)
         if (there := room_of(found.name)) not in {room_of(name), VERSION}
+        and not (there == "testing" and name in ON_THE_TEST_KIT)
         and PLACE.get(there, 99) >= PLACE[room_of(name)]
     ]
     assert wrong == []
@@ -113,7 +117,20 @@ def test_imports_go_to_the_left() -> None:
 
 def test_nothing_that_serves_stands_on_the_test_kit() -> None:
     """`testing` is for tests and benchmarks alone: what a product imports runs in production."""
-    assert [str(found) for name in PRODUCT for found in ours(name) if room_of(found.name) == "testing"] == []
+    standing = {name for name in PRODUCT for found in ours(name) if room_of(found.name) == "testing"}
+    assert standing == ON_THE_TEST_KIT
+    assert [str(found) for name in PRODUCT for found in ours(name) if found.name in ON_THE_TEST_KIT] == []
+
+
+def test_what_operators_run_needs_no_development_package() -> None:
+    """The self-test runs where only the run-time dependencies are: pytest and trustme are not among them."""
+    seen, waiting = set(), list(ON_THE_TEST_KIT)
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        waiting += {found.name for found in ours(name)} - seen
+    foreign = {found.name.partition(".")[0] for name in seen for found in imports_of(name)}
+    assert foreign & {"pytest", "trustme", "hypothesis", "openai", "anthropic", "google"} == set()
 
 
 def test_no_circle() -> None:

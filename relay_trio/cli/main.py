@@ -196,6 +196,14 @@ def _check_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help=say("show also the settings that have their defaults"))
 
 
+def _selftest_options(parser: argparse.ArgumentParser) -> None:
+    _config_option(parser)
+    parser.add_argument(
+        "--only", action="append", metavar="FAULT", help=say("only this fault; may be given more than once")
+    )
+    parser.add_argument("--json", action="store_true", help=say("print JSON, for programs"))
+
+
 def _keys_options(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="action", required=True, parser_class=_Parser)
     new = actions.add_parser(
@@ -212,10 +220,12 @@ _COMMANDS: Final[Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], Non
     "serve": (later("start the relay"), _serve_options),
     "check-config": (later("say what is wrong with the configuration, without starting"), _check_config_options),
     "keys": (later("make keys for clients"), _keys_options),
+    "selftest": (later("hold your configuration to the table of faults, on a clock that jumps"), _selftest_options),
 }
 
 _EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "serve": ("serve", "serve --config /etc/relay.toml --listen 0.0.0.0:3000"),
     "check-config": ("check-config", "check-config --config /etc/relay.toml --offline --all"),
+    "selftest": ("selftest", "selftest --config /etc/relay.toml --only silent-mid-body"),
     "keys": ("keys new alice", 'keys new ci --models "gpt-*" --concurrency 5 --expires 2027-01-01'),
 }

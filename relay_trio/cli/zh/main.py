@@ -25,5 +25,8 @@ WORDS: Final[Mapping[str, str]] = {
     "certificates (PEM) to trust besides the system's": "除系统证书外还信任的证书（PEM）",
     "start the relay": "启动中继",
     "say what is wrong with the configuration, without starting": "检查配置有什么问题，不启动服务",
+    "only this fault; may be given more than once": "只试这一种故障；可多次给出",
+    "print JSON, for programs": "输出 JSON，供程序读取",
+    "hold your configuration to the table of faults, on a clock that jumps": "用会跳跃的时钟，在您的配置下逐一试验故障表",
     "make keys for clients": "为客户端生成密钥",
 }

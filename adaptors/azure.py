@@ -68,7 +68,8 @@ class Azure(OpenAICompatible):
 
     def request(self, call: Call, account: ProviderAccount, upstream_model: str | None) -> UpstreamRequest:
         """Return the request, addressed to the deployment. Raises BadBody: a model that cannot be renamed."""
-        path = b"/chat/completions" if is_translated(call, self.dialects) else tidied(normalise(call.path))
+        translates = is_translated(call, self.spoken(account))
+        path = self.translated_path(account).encode() if translates else tidied(normalise(call.path))
         deployment = upstream_model if path in _OF_DEPLOYMENTS else None
         version = _api_version(account)
         call = attrs.evolve(call, query=_VERSION_ASKED.sub(b"", call.query).lstrip(b"&"))

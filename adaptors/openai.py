@@ -2,11 +2,16 @@
 
 A request goes up as the client sent it: its own path, query, headers and body. What changes is the address, the key, the
 name of the model where the channel maps it, and, where the channel says `ask_usage`, the wish for a usage chunk.
+
+A provider of both of OpenAI's APIs gets each request by the API it was made for. The option `api` of a channel says that it
+is to get all of them by one, `responses` or `chat`: some models, and some of what they can do, are had by only one of the two.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 import attrs
@@ -17,10 +22,10 @@ from adaptors.failure import AnswerFailed, BodyState, Failure
 from adaptors.jsonbytes import Json, NotJSON, decoded, encoded, with_member
 from adaptors.protocol import Answer
 from adaptors.translation.answer import TranslatedAnswer, frame_of, translated_headers
-from adaptors.translation.carrier import without_thoughts
 from adaptors.translation.chat_request import Options, write_chat_request
 from adaptors.translation.conversation import ChatRequest
 from adaptors.translation.formats import is_translated, request_of, translated_endpoints
+from adaptors.translation.responses_request import without_foreign_thoughts, write_responses_request
 from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequest
 from adaptors.wires.openai_chat import ChatAnswer
 from adaptors.wires.openai_errors import broken_answer, read_failure
@@ -29,6 +34,9 @@ from adaptors.wires.openai_responses import ResponsesAnswer
 
 CHAT: Final = "openai_chat"
 RESPONSES: Final = "openai_responses"
+
+_APIS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({"chat": (CHAT,), "responses": (RESPONSES,)})
+"""What the option `api` of a channel may say, and the wires that are then spoken with the provider."""
 
 
 @attrs.frozen
@@ -64,7 +72,7 @@ class OpenAICompatible:
 
     def request(self, call: Call, account: ProviderAccount, upstream_model: str | None) -> UpstreamRequest:
         """Return the request as it came, addressed to the provider. Raises BadBody: a model that cannot be renamed."""
-        if is_translated(call, self.dialects):
+        if is_translated(call, self.spoken(account)):
             return self._translated(call, account, upstream_model or call.model or "")
         account = self._asking(account)
         path = call.path.decode("latin-1")
@@ -76,18 +84,35 @@ class OpenAICompatible:
             body=_body(call, account, upstream_model),
         )
 
+    def spoken(self, account: ProviderAccount) -> tuple[str, ...]:
+        """Return the wires that are spoken with the provider by this channel."""
+        return _APIS.get(account.options.get("api", ""), self.dialects)
+
+    def translated_path(self, account: ProviderAccount) -> str:
+        """Return the path that requests of other formats go to."""
+        return "/chat/completions" if CHAT in self.spoken(account) else "/responses"
+
     def _translated(self, call: Call, account: ProviderAccount, model: str) -> UpstreamRequest:
+        request = self.expressible(request_of(call), model)
+        if CHAT in self.spoken(account):
+            body, dropped = self._as_chat(request, model)
+        else:
+            reasons = re.search(self.effort_models, model) is not None
+            body, dropped = write_responses_request(request, model, reasons=reasons)
+        url = account.base_url.rstrip("/") + self.translated_path(account)
+        headers = (*_payers(account), *self.authorization(account))
+        return UpstreamRequest(b"POST", url, translated_headers(call) + headers, encoded(body), dropped)
+
+    def _as_chat(self, request: ChatRequest, model: str) -> tuple[Json, tuple[str, ...]]:
         options = Options(
             limit_field=self.limit_field,
             takes_effort=re.search(self.effort_models, model) is not None,
             replays_reasoning=self.replays_reasoning,
         )
-        body, dropped = write_chat_request(self.expressible(request_of(call), model), model, options)
+        body, dropped = write_chat_request(request, model, options)
         if not self.takes_stream_options:
             body.pop("stream_options", None)
-        url = account.base_url.rstrip("/") + "/chat/completions"
-        headers = (*_payers(account), *self.authorization(account))
-        return UpstreamRequest(b"POST", url, translated_headers(call) + headers, encoded(body), dropped)
+        return body, dropped
 
     def expressible(self, request: ChatRequest, model: str) -> ChatRequest:  # noqa: ARG002 - providers that refuse more look at it
         """Return the request less what the provider's model refuses, which is named in its `dropped`."""
@@ -113,8 +138,10 @@ class OpenAICompatible:
         """Return a fresh reader for the 2xx answer of this call."""
         model = call.model if upstream_model not in {None, call.model} else None
         wire = wire_of(call.endpoint, stream=call.stream)
-        if is_translated(call, self.dialects):
-            return TranslatedAnswer(CHAT, call.endpoint.wire or "", frame_of(call, upstream_model, max_event_bytes))
+        spoken = self.spoken(account)
+        if is_translated(call, spoken):
+            provider = CHAT if CHAT in spoken else RESPONSES
+            return TranslatedAnswer(provider, call.endpoint.wire or "", frame_of(call, upstream_model, max_event_bytes))
         if wire == CHAT:
             hides_usage = _asks_usage(call, self._asking(account))
             return ChatAnswer(call, model=model, hides_usage=hides_usage, max_event_bytes=max_event_bytes)
@@ -164,7 +191,7 @@ def _body(call: Call, account: ProviderAccount, upstream_model: str | None) -> b
     body = call.body
     if body is None:
         return None
-    body = without_thoughts(body)
+    body = without_foreign_thoughts(body)
     if call.model is not None and upstream_model is not None and upstream_model != call.model:
         body = rename_model(body, _content_type(call), upstream_model)
     return _with_usage_asked(body) if _asks_usage(call, account) else body

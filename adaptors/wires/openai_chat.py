@@ -18,12 +18,13 @@ from collections.abc import Iterator
 from typing import Final
 
 import attrs
+import msgspec
 
 from adaptors.failure import AnswerFailed
 from adaptors.jsonbytes import Json, NotJSON, decoded, encoded, member_span, with_member
 from adaptors.sse import ServerEvent, SSEParser
 from adaptors.values import Call, Usage
-from adaptors.wires.openai_errors import broken_answer
+from adaptors.wires.openai_errors import broken_answer, error_inside
 from adaptors.wires.openai_json import read_document, renamed, text
 from adaptors.wires.openai_stream import decoded_event, incomplete, last_event, passed_over, whole_events, with_data
 from adaptors.wires.openai_usage import read_usage
@@ -285,6 +286,7 @@ class ChatAnswer:
         document = read_document(body)
         if not (document.choices or document.request_id):  # xAI answers a deferred completion with a request_id
             raise AnswerFailed(broken_answer("The provider answered 200 with JSON that is no completion."))
+        _refuse_failed_choice(document.choices)
         self.usage = read_usage(document.usage)
         self.stored_id = text(document.id) if self._keeps_id else None
         if not document.choices:
@@ -294,6 +296,17 @@ class ChatAnswer:
 
     def _client_model(self) -> str | None:
         return None if self._renaming is None else str(decoded(self._renaming.client))
+
+
+def _refuse_failed_choice(choices: msgspec.Raw) -> None:
+    """Raise AnswerFailed, if a choice holds an error: OpenRouter tells so that a model has failed on its way."""
+    raw = bytes(choices)
+    if b'"error"' not in raw:
+        return
+    for choice in _choices({"choices": decoded(raw)}):
+        failure = error_inside(choice, encoded({"error": choice.get("error")}))
+        if failure is not None:
+            raise AnswerFailed(failure)
 
 
 def _third_last(block: bytes) -> int:

@@ -1,0 +1,217 @@
+"""Providers with ways of their own, behind a running relay: xAI, Azure, OpenRouter; real sockets, raw clients."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from stand import open_with
+
+from relay_trio.testing.answers import Json
+from relay_trio.testing.conversation import Conversation
+from relay_trio.testing.fake_client import Response, connect
+from relay_trio.testing.fake_upstream import FakeUpstream, open_fake_upstream
+from relay_trio.testing.relay import CLIENT_KEY, RelayUnderTest
+from relay_trio.testing.script import Behaviour
+
+pytestmark = pytest.mark.anyio
+
+QUESTION = [{"role": "user", "content": "q"}]
+JSON = ((b"content-type", b"application/json"),)
+STREAM = ((b"content-type", b"text/event-stream"),)
+
+
+def says(body: object, status: int = 200) -> Behaviour:
+    """Return the behaviour of answering with this JSON, or these bytes of a stream."""
+
+    async def say(conversation: Conversation) -> None:
+        if isinstance(body, bytes):
+            await conversation.send_in_place(status, STREAM if body else (), body)
+        else:
+            await conversation.send_in_place(status, JSON, json.dumps(body).encode())
+
+    return say
+
+
+async def ask(relay: RelayUnderTest, method: str, path: str, body: Json | None = None) -> Response:
+    """Ask on a connection of its own."""
+    async with connect(relay.url) as client:
+        data = None if body is None else json.dumps(body).encode()
+        headers = [("authorization", f"Bearer {CLIENT_KEY}"), ("content-type", "application/json")]
+        await client.request(method, path, headers, data)
+        return await client.read_response()
+
+
+async def rest(relay: RelayUnderTest) -> None:
+    """Hold the relay to its rest."""
+    await relay.wait_at_rest()
+    with trio.fail_after(6):
+        while relay.live():  # noqa: ASYNC110 - counts wake nobody
+            await trio.sleep(0.05)
+
+
+@asynccontextmanager
+async def relayed(directory: Path, *channels: tuple[str, str, str]) -> AsyncIterator[tuple[RelayUnderTest, Any]]:
+    """Run a relay with channels (name, adaptor, more), each before a provider of its own."""
+    async with open_fake_upstream() as one, open_fake_upstream() as other:
+        upstreams = [one, other][: len(channels)]
+        tables = (_table(*channel, upstream) for channel, upstream in zip(channels, upstreams, strict=True))
+        toml = "".join(f"{table}\npriority = {-at}\n" for at, table in enumerate(tables))
+        async with open_with(directory, toml) as relay:
+            yield relay, upstreams
+            await rest(relay)
+
+
+def _table(name: str, adaptor: str, more: str, upstream: FakeUpstream) -> str:
+    address = "" if "base_url" in more else f'base_url = "{upstream.url}/v1"'
+    more = more.replace("HERE", upstream.url)
+    keys = 'api_keys = ["the-providers-own-key"]'
+    return f'[[channels]]\nname = "{name}"\nadaptor = "{adaptor}"\n{address}\n{keys}\n{more}\n'
+
+
+# xAI
+
+
+async def test_a_deferred_completion_is_fetched_where_it_was_made(tmp_path: Path) -> None:
+    """Of two channels the one that took it: 202 without a body until it is ready, then the completion, counted."""
+    made = "f15c114e-f47d-40ca-8d5c-8c23d656eeb6"
+    completion = {
+        "id": "c1",
+        "object": "chat.completion",
+        "model": "grok-4",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "42"}, "finish_reason": "stop"}],
+        "usage": {
+            "prompt_tokens": 1,
+            "completion_tokens": 2,
+            "total_tokens": 7,
+            "completion_tokens_details": {"reasoning_tokens": 4},
+        },
+    }
+    body = {"model": "grok-4", "messages": QUESTION, "deferred": True}
+    async with relayed(tmp_path, ("b", "xai", ""), ("a", "xai", "")) as (relay, (b, a)):
+        a.script.always = says({"code": "c", "error": "not here"}, 404)
+        b.script.enqueue(says({"request_id": made}), says(b"", 202), says(completion))
+        assert (await ask(relay, "POST", "/v1/chat/completions", body)).json() == {"request_id": made}
+        path = f"/v1/chat/deferred-completion/{made}"
+        waiting = await ask(relay, "GET", path)
+        assert (waiting.status, waiting.body.data) == (202, b"")
+        ready = await ask(relay, "GET", path)
+        assert ready.json() == completion
+        assert (a.request_count, b.request_count) == (0, 3)
+        await rest(relay)
+        assert relay.finished()[-1]["output_tokens"] == 6
+
+
+# Azure
+
+
+async def test_a_deployment_answers_by_its_name(tmp_path: Path) -> None:
+    """The channel that lists it is asked, below its own path, with the key in its own header and no other."""
+    azure = ("azure", "azure", 'base_url = "HERE"\nmodels = ["my-gpt"]\noptions = {api_version = "2024-10-21"}')
+    async with relayed(tmp_path, ("openai", "openai", 'models = ["gpt-x"]'), azure) as (relay, (openai, upstream)):
+        for stream in (False, True):
+            body = {"model": "my-gpt", "messages": QUESTION, "stream": stream}
+            answer = await ask(relay, "POST", "/v1/chat/completions", body)
+            assert answer.status == 200
+        request = upstream.requests[-1]
+        assert request.target == "/openai/deployments/my-gpt/chat/completions?api-version=2024-10-21"
+        assert (request.get("api-key"), request.get("authorization")) == ("the-providers-own-key", None)
+        assert openai.request_count == 0
+
+
+async def test_its_variables_are_enough(tmp_path: Path) -> None:
+    """Without a file: key, endpoint and version."""
+    async with open_fake_upstream() as upstream:
+        environ = {
+            "AZURE_OPENAI_API_KEY": "az-key",
+            "AZURE_OPENAI_ENDPOINT": upstream.url,
+            "OPENAI_API_VERSION": "2024-10-21",
+        }
+        async with open_with(tmp_path, "", environ) as relay:
+            assert relay.process.settings.sources["channels[0]"] == "AZURE_OPENAI_API_KEY"
+            body = {"model": "my-gpt", "input": "q"}
+            answer = await ask(relay, "POST", "/v1/embeddings", body)
+            assert answer.status == 200
+            target = upstream.requests[-1].target
+            assert target == "/openai/deployments/my-gpt/embeddings?api-version=2024-10-21"
+
+
+# OpenRouter: https://openrouter.ai/docs/api/reference/errors-and-debugging
+
+METADATA = {"provider_name": "Novita", "raw": "upstream said no"}
+CHUNK: Mapping[str, Any] = {"id": "gen-1", "object": "chat.completion.chunk", "model": "m", "provider": "Novita"}
+PROCESSING = b": OPENROUTER PROCESSING\n\n"
+
+
+def event(value: object) -> bytes:
+    return b"data: " + json.dumps(value).encode() + b"\n\n"
+
+
+def a_word(word: str) -> bytes:
+    return event({**CHUNK, "choices": [{"index": 0, "delta": {"role": "assistant", "content": word}}]})
+
+
+def the_failure(code: int) -> dict[str, Any]:
+    return {"code": code, "message": "The model has failed.", "metadata": METADATA}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": the_failure(429), "user_id": "u"},
+        {"id": "gen-1", "choices": [{"index": 0, "finish_reason": "error", "error": the_failure(429)}]},
+    ],
+)
+async def test_an_error_inside_a_200_has_its_own_status(tmp_path: Path, body: Json) -> None:
+    """Its code, its message and its metadata reach the client, as an error."""
+    async with relayed(tmp_path, ("or", "openrouter", "")) as (relay, (upstream,)):
+        upstream.script.always = says(body)
+        answer = await ask(relay, "POST", "/v1/chat/completions", {"model": "m", "messages": QUESTION})
+        assert (answer.status, answer.json()) == (429, {"error": the_failure(429)})
+
+
+async def test_another_channel_answers_instead(tmp_path: Path) -> None:
+    """An error inside a 200, before content, is an attempt that failed; comments are no content."""
+    body = {"model": "m", "messages": QUESTION, "stream": True}
+    async with relayed(tmp_path, ("or", "openrouter", ""), ("b", "openai", "")) as (relay, (first, second)):
+        for answer in (PROCESSING * 3 + event({**CHUNK, "error": the_failure(502)}), event(the_failure(502))):
+            first.script.always = says(answer)
+            got = await ask(relay, "POST", "/v1/chat/completions", body)
+            assert got.status == 200
+            assert got.body.data.endswith(b"data: [DONE]\n\n")
+            assert b"error" not in got.body.data
+        assert second.request_count == 2
+
+
+async def test_an_error_in_the_middle_of_a_stream_is_the_last_event(tmp_path: Path) -> None:
+    """With code and metadata; what came before it stays, the comments too."""
+    failing = {**CHUNK, "error": the_failure(502), "choices": [{"index": 0, "delta": {}, "finish_reason": "error"}]}
+    sent = PROCESSING + a_word("Hello") + PROCESSING + event(failing)
+    async with relayed(tmp_path, ("or", "openrouter", "")) as (relay, (upstream,)):
+        upstream.script.always = says(sent)
+        got = await ask(relay, "POST", "/v1/chat/completions", {"model": "m", "messages": QUESTION, "stream": True})
+        passed = PROCESSING + a_word("Hello") + PROCESSING
+        assert got.body.data.startswith(passed)
+        told = json.loads(got.body.data[len(passed) :].removeprefix(b"data: "))
+        assert told == {"error": the_failure(502)}
+
+
+async def test_mistral_is_not_asked_for_what_it_refuses(tmp_path: Path) -> None:
+    """`ask_usage` asks only where stream_options are known; it counts unasked."""
+    channels = (
+        ("m", "mistral", 'ask_usage = true\nmodels = ["mistral-*"]'),
+        ("o", "openai", 'ask_usage = true\nmodels = ["gpt-x"]'),
+    )
+    async with relayed(tmp_path, *channels) as (relay, (mistral, openai)):
+        for model, upstream, asked in (("mistral-x", mistral, False), ("gpt-x", openai, True)):
+            body = {"model": model, "messages": QUESTION, "stream": True}
+            assert (await ask(relay, "POST", "/v1/chat/completions", body)).status == 200
+            assert ("stream_options" in upstream.requests[-1].json()) == asked
+        translated = {"model": "mistral-x", "max_tokens": 9, "messages": QUESTION, "stream": True}
+        assert (await ask(relay, "POST", "/v1/messages", translated)).status == 200
+        assert "stream_options" not in mistral.requests[-1].json()

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 from adaptors.openai import CHAT, RESPONSES, OpenAICompatible
+from adaptors.translation.chat_request import SHARED_FIELDS
 
 _BOTH: Final = (CHAT, RESPONSES)
 
@@ -23,6 +24,7 @@ COMPATIBLE: Final[tuple[OpenAICompatible, ...]] = (
         dialects=_BOTH,
         model_families=("gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-", "dall-e-", "whisper-", "tts-"),
         limit_field="max_completion_tokens",
+        shared_fields=SHARED_FIELDS,
     ),
     # https://api-docs.deepseek.com: "/v1" is accepted and has nothing to do with the version of a model
     # and its thinking mode wants the reasoning_content of the tool calls of a turn back
@@ -41,8 +43,15 @@ COMPATIBLE: Final[tuple[OpenAICompatible, ...]] = (
     # https://console.groq.com/docs/openai
     OpenAICompatible("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", dialects=_BOTH),
     # https://openrouter.ai/docs/community/openai-sdk; it says the effort to each model in that model's own way
-    # (https://openrouter.ai/docs/use-cases/reasoning-tokens)
-    OpenAICompatible("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", effort_models=""),
+    # (https://openrouter.ai/docs/use-cases/reasoning-tokens), takes marks of what may be cached
+    # (https://openrouter.ai/docs/features/prompt-caching) and leaves out what a model does not know
+    # (https://openrouter.ai/docs/api-reference/parameters)
+    OpenAICompatible(
+        *("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+        effort_models="",
+        takes_marks=True,
+        shared_fields=SHARED_FIELDS,
+    ),
     # together-py, src/together/_client.py
     OpenAICompatible("together", "https://api.together.ai/v1", "TOGETHER_API_KEY", "TOGETHER_BASE_URL"),
     # https://docs.fireworks.ai/tools-sdks/openai-compatibility

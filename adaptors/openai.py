@@ -62,6 +62,10 @@ class OpenAICompatible:
     """It wants the `reasoning_content` of earlier turns back."""
     takes_stream_options: bool = True
     """It knows `stream_options`. One that does not tells its usage unasked, or answers 4xx to the question."""
+    takes_marks: bool = False
+    """It knows Anthropic's `cache_control` on parts and tools."""
+    shared_fields: frozenset[str] = frozenset()
+    """Those of OpenAI's own fields (`metadata`, `service_tier`, ...) that it knows too; others may answer 4xx to them."""
 
     @property
     def translates(self) -> tuple[str, ...]:
@@ -108,6 +112,8 @@ class OpenAICompatible:
             limit_field=self.limit_field,
             takes_effort=re.search(self.effort_models, model) is not None,
             replays_reasoning=self.replays_reasoning,
+            takes_marks=self.takes_marks,
+            shared_fields=self.shared_fields,
         )
         body, dropped = write_chat_request(request, model, options)
         if not self.takes_stream_options:

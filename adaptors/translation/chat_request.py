@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, Final
+
+import msgspec
 
 from adaptors.bodies import BadBody
 from adaptors.jsonbytes import Json, encoded
 from adaptors.translation.carrier import unpacked
+from adaptors.translation.chat_content import (
+    MARK,
+    read_annotations,
+    read_parts,
+    written_content,
+    written_part,
+    written_result,
+)
 from adaptors.translation.conversation import (
     ChatRequest,
-    Document,
-    Image,
     Message,
     OutputFormat,
     Part,
@@ -26,21 +33,27 @@ from adaptors.translation.conversation import (
     ToolResult,
     refused,
 )
+from adaptors.translation.effort import effort_of
+from adaptors.translation.losses import lost, lost_openai_fields, with_last_marked, without_marks
 from adaptors.translation.reading import document_of, objects, optional, want, words
 
-_READ: Final = frozenset(
+SHARED_FIELDS: Final = frozenset(
     {
-        *("model", "messages", "tools", "tool_choice", "parallel_tool_calls", "max_tokens", "max_completion_tokens"),
-        *("temperature", "top_p", "top_k", "stop", "response_format", "reasoning_effort", "user", "safety_identifier"),
-        *("stream", "stream_options", "n", "logprobs", "modalities", "store"),
+        *("metadata", "service_tier", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
+        *("safety_identifier", "verbosity", "moderation", "store"),
     }
 )
-"""Fields that are understood here, or mean nothing beyond this API: without `store` the answer is the same."""
+"""What this format and `/responses` say alike (openai-python, completion_create_params.py, response_create_params.py)."""
+
+_READ: Final = SHARED_FIELDS | {
+    *("model", "messages", "tools", "tool_choice", "parallel_tool_calls", "max_tokens", "max_completion_tokens"),
+    *("temperature", "top_p", "top_k", "stop", "response_format", "reasoning_effort", "user", "stream"),
+    *("stream_options", "n", "logprobs", "top_logprobs", "seed", "presence_penalty", "frequency_penalty", "modalities"),
+    MARK,
+}
 
 _REFUSED: Final[dict[str, str]] = {
     "functions": "`functions` is the old form of `tools` and cannot be translated for this model; use `tools`.",
-    "logprobs": "`logprobs` cannot be had from this model's provider.",
-    "top_logprobs": "`top_logprobs` cannot be had from this model's provider.",
     "audio": "`audio` cannot be had from this model's provider.",
     "web_search_options": "`web_search_options` cannot be translated for this model's provider.",
 }
@@ -56,14 +69,12 @@ def read_chat_request(body: bytes | None) -> ChatRequest:
     for name, why in _REFUSED.items():
         if document.get(name):
             raise refused(name, why)
-    if (optional(document, "n", int) or 1) != 1:
-        raise refused("n", "`n` other than 1 cannot be had from this model's provider.")
     if "audio" in words(document.get("modalities"), "modalities"):
         raise refused("modalities", "`modalities` other than text cannot be had from this model's provider.")
     limit = optional(document, "max_completion_tokens", int)
     return ChatRequest(
         model=want(document.get("model"), str, "model"),
-        messages=tuple(_message(where, message) for where, message in objects(document.get("messages"), "messages")),
+        messages=_messages(document),
         tools=tuple(_tool(where, tool) for where, tool in objects(document.get("tools"), "tools")),
         tool_choice=_tool_choice(document.get("tool_choice")),
         parallel=optional(document, "parallel_tool_calls", bool),
@@ -72,28 +83,61 @@ def read_chat_request(body: bytes | None) -> ChatRequest:
         top_p=optional(document, "top_p", float),
         top_k=optional(document, "top_k", int),
         stop=words(document.get("stop"), "stop"),
+        seed=optional(document, "seed", int),
+        presence_penalty=optional(document, "presence_penalty", float),
+        frequency_penalty=optional(document, "frequency_penalty", float),
+        candidates=optional(document, "n", int) or 1,
+        logprobs=_logprobs(document),
         output=_output(optional(document, "response_format", dict)),
         reasoning=_reasoning(optional(document, "reasoning_effort", str)),
         user=optional(document, "safety_identifier", str) or optional(document, "user", str),
         stream=document.get("stream") is True,
-        dropped=tuple(name for name, value in document.items() if name not in _READ and value not in (None, [], {})),
+        openai={name: value for name, value in document.items() if name in SHARED_FIELDS and value not in _NOTHING},
+        dropped=tuple(name for name, value in document.items() if name not in _READ and value not in _NOTHING),
     )
 
 
+_NOTHING: Final[tuple[Json, ...]] = (None, [], {})
+
+
+def _logprobs(document: dict[str, Json]) -> int | None:
+    others = optional(document, "top_logprobs", int)
+    if optional(document, "logprobs", bool):
+        return others or 0
+    if others:
+        raise BadBody("`top_logprobs` wants `logprobs` to be true.", param="top_logprobs", code="invalid_value")
+    return None
+
+
+def _messages(document: dict[str, Json]) -> tuple[Message, ...]:
+    """Return the turns; a mark on the whole request is one on the last part of all, as OpenRouter has it."""
+    messages = tuple(_message(where, message) for where, message in objects(document.get("messages"), "messages"))
+    mark = optional(document, MARK, dict)
+    if mark is None or not messages:
+        return messages
+    return (*messages[:-1], Message(messages[-1].role, with_last_marked(messages[-1].parts, mark)))
+
+
 def _message(where: str, message: dict[str, Json]) -> Message:
-    role, content = message.get("role"), message.get("content")
+    role = message.get("role")
     if role in {"system", "developer"}:
-        return Message("system", tuple(_parts(f"{where}.content", content)))
+        return Message("system", read_parts(where, message))
     if role == "user":
-        return Message("user", tuple(_parts(f"{where}.content", content)))
+        return Message("user", read_parts(where, message))
     if role == "assistant":
         return Message("assistant", tuple(_assistant_parts(where, message)))
     if role == "tool":
-        call_id, _ = unpacked(want(message.get("tool_call_id"), str, f"{where}.tool_call_id"))
-        parts = tuple(_parts(f"{where}.content", content))
-        shown = tuple(Text(part.text) if isinstance(part, Refusal) else part for part in parts)
-        return Message("user", (ToolResult(call_id, shown),))
+        return Message("user", (_result(where, message),))
     raise BadBody(f"`{where}.role` is none that is known here.", param=f"{where}.role", code="invalid_value")
+
+
+def _result(where: str, message: dict[str, Json]) -> ToolResult:
+    call_id, _ = unpacked(want(message.get("tool_call_id"), str, f"{where}.tool_call_id"))
+    parts = read_parts(where, {"content": message.get("content")})
+    shown = tuple(Text(part.text) if isinstance(part, Refusal) else part for part in parts)
+    result = ToolResult(call_id, shown)  # type: ignore[arg-type] # what a message shows is one of these
+    mark = optional(message, MARK, dict, f"{where}.")
+    return result if mark is None else msgspec.structs.replace(result, cache=mark)
 
 
 def _assistant_parts(where: str, message: dict[str, Json]) -> Iterator[Part]:
@@ -103,13 +147,24 @@ def _assistant_parts(where: str, message: dict[str, Json]) -> Iterator[Part]:
         yield from calls[0][2]
     elif text := message.get("reasoning_content"):
         yield Thinking(want(text, str, f"{where}.reasoning_content"))
-    yield from _parts(f"{where}.content", message.get("content"))
+    yield from _cited(read_parts(where, message), message.get("annotations"))
     if refusal := optional(message, "refusal", str, f"{where}."):
         yield Refusal(refusal)
     for at, (_, call, thoughts) in enumerate(calls):
         if at:
             yield from thoughts
         yield call
+
+
+def _cited(parts: tuple[Part, ...], annotations: Json) -> Iterator[Part]:
+    """Yield the parts, the first words of which have the citations: where there are any, there is one text."""
+    citations = read_annotations(annotations)
+    for part in parts:
+        if citations and isinstance(part, Text):
+            yield msgspec.structs.replace(part, citations=citations)
+            citations = ()
+        else:
+            yield part
 
 
 def _call(where: str, call: dict[str, Json]) -> tuple[ToolCall, tuple[Thinking, ...]]:
@@ -122,51 +177,6 @@ def _call(where: str, call: dict[str, Json]) -> tuple[ToolCall, tuple[Thinking, 
     return ToolCall(call_id, name, arguments), thoughts
 
 
-def _parts(where: str, content: Json) -> Iterator[Text | Refusal | Image | Document]:
-    if isinstance(content, str):
-        if content:
-            yield Text(content)
-        return
-    for place, part in objects(content, where):
-        yield _part(place, part)
-
-
-def _part(where: str, part: dict[str, Json]) -> Text | Refusal | Image | Document:
-    kind = part.get("type")
-    if kind == "text":
-        return Text(want(part.get("text"), str, f"{where}.text"))
-    if kind == "refusal":
-        return Refusal(want(part.get("refusal"), str, f"{where}.refusal"))
-    if kind == "image_url":
-        image = want(part.get("image_url"), dict, f"{where}.image_url")
-        return _image(want(image.get("url"), str, f"{where}.image_url.url"))
-    if kind == "file":
-        return _file(where, want(part.get("file"), dict, f"{where}.file"))
-    raise refused(f"{where}.type", f"`{where}` is of a type that cannot be translated for this model's provider.")
-
-
-_DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w-]+=[^;,]*)*;base64,", re.IGNORECASE)
-
-
-def _image(url: str) -> Image:
-    data = _DATA_URL.match(url)
-    return Image(url=url) if data is None else Image(data[1] or "image/png", url[data.end() :])
-
-
-def _file(where: str, file: dict[str, Json]) -> Document:
-    content = optional(file, "file_data", str, f"{where}.file.")
-    if content is None:
-        raise refused(
-            f"{where}.file.file_id",
-            f"`{where}.file` is stored and cannot be had by another provider; send `file_data`.",
-        )
-    data = _DATA_URL.match(content)
-    title = optional(file, "filename", str, f"{where}.file.") or ""
-    if data is None:
-        return Document("application/pdf", content, title=title)
-    return Document(data[1] or "application/pdf", content[data.end() :], title=title)
-
-
 def _tool(where: str, tool: dict[str, Json]) -> Tool:
     function = tool.get("function")
     if tool.get("type", "function") != "function" or not isinstance(function, dict):
@@ -176,6 +186,7 @@ def _tool(where: str, tool: dict[str, Json]) -> Tool:
         description=optional(function, "description", str, f"{where}.function.") or "",
         schema=optional(function, "parameters", dict, f"{where}.function."),
         strict=optional(function, "strict", bool, f"{where}.function."),
+        cache=optional(tool, MARK, dict, f"{where}.") or optional(function, MARK, dict, f"{where}.function."),
     )
 
 
@@ -218,43 +229,73 @@ def _reasoning(effort: str | None) -> Reasoning | None:
 class Options:
     """What a provider of this API wants said its own way."""
 
-    __slots__ = ("limit_field", "replays_reasoning", "takes_effort")
+    __slots__ = ("limit_field", "replays_reasoning", "shared_fields", "takes_effort", "takes_marks")
 
-    def __init__(self, *, limit_field: str, takes_effort: bool, replays_reasoning: bool) -> None:
+    def __init__(
+        self,
+        *,
+        limit_field: str,
+        takes_effort: bool,
+        replays_reasoning: bool,
+        takes_marks: bool = False,
+        shared_fields: frozenset[str] = frozenset(),
+    ) -> None:
+        """Make the options. `takes_marks`: of what may be cached. `shared_fields`: those of OpenAI's that it knows."""
         self.limit_field = limit_field
         self.takes_effort = takes_effort
         self.replays_reasoning = replays_reasoning
+        self.takes_marks = takes_marks
+        self.shared_fields = shared_fields
 
 
+_LACKING: Final = ("top_k", "is_error", "citations")
 _MAX_STOPS: Final = 4
 _EFFORT_OF_WORD: Final = {"max": "high", "xhigh": "high"}
-_LOW_BUDGET, _MEDIUM_BUDGET = 4096, 16_384
 
 
 def write_chat_request(request: ChatRequest, model: str, options: Options) -> tuple[Json, tuple[str, ...]]:
     """Return the body and the names of what was left out. Raises BadBody: what the answer would be wrong without."""
-    dropped = list(request.dropped)
     if len(request.stop) > _MAX_STOPS:
         raise refused("stop_sequences", f"More than {_MAX_STOPS} stop sequences cannot be had from this provider.")
+    dropped = [*request.dropped, *lost(request, _LACKING if options.takes_marks else (*_LACKING, MARK))]
+    request = request if options.takes_marks else without_marks(request)
+    shared = _written_shared(request, options, dropped)
     body: dict[str, Json] = {"model": model, "messages": list(_written_messages(request, options))}
     fields = {
         "tools": [_written_tool(tool) for tool in request.tools] or None,
         "tool_choice": _written_choice(request.tool_choice) if request.tools else None,
         "parallel_tool_calls": request.parallel if request.tools else None,
         options.limit_field: request.max_tokens,
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "stop": list(request.stop) or None,
+        **_written_sampling(request),
         "response_format": _written_output(request.output),
         "reasoning_effort": _written_effort(request.reasoning, options, dropped),
-        "user": request.user,
+        "user": None if request.user == shared.get("safety_identifier") else request.user,
+        **shared,
         "stream": True if request.stream else None,
         "stream_options": {"include_usage": True} if request.stream else None,
     }
-    if request.top_k is not None:
-        dropped.append("top_k")
     body.update({name: value for name, value in fields.items() if value is not None})
     return body, tuple(dropped)
+
+
+def _written_sampling(request: ChatRequest) -> dict[str, Json]:
+    return {
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "stop": list(request.stop) or None,
+        "seed": request.seed,
+        "presence_penalty": request.presence_penalty,
+        "frequency_penalty": request.frequency_penalty,
+        "n": request.candidates if request.candidates != 1 else None,
+        "logprobs": None if request.logprobs is None else True,
+        "top_logprobs": request.logprobs or None,
+    }
+
+
+def _written_shared(request: ChatRequest, options: Options, dropped: list[str]) -> dict[str, Json]:
+    """Return OpenAI's own fields as far as the provider knows them."""
+    dropped += lost_openai_fields(request, options.shared_fields)
+    return {name: value for name, value in request.openai.items() if name in options.shared_fields}
 
 
 def _written_messages(request: ChatRequest, options: Options) -> Iterator[Json]:
@@ -262,13 +303,13 @@ def _written_messages(request: ChatRequest, options: Options) -> Iterator[Json]:
         if message.role == "assistant":
             yield written_assistant(message.parts, replays_reasoning=options.replays_reasoning)
         elif message.role == "system":
-            yield {"role": "system", "content": "\n\n".join(_texts(message.parts))}
+            yield {"role": "system", "content": written_content(_texts(message.parts), "\n\n")}
         else:
             yield from _written_user(message.parts)
 
 
-def _texts(parts: tuple[Part, ...]) -> list[str]:
-    return [part.text for part in parts if isinstance(part, Text)]
+def _texts(parts: tuple[Part, ...]) -> tuple[Text, ...]:
+    return tuple(part for part in parts if isinstance(part, Text))
 
 
 def _written_user(parts: tuple[Part, ...]) -> Iterator[Json]:
@@ -276,32 +317,19 @@ def _written_user(parts: tuple[Part, ...]) -> Iterator[Json]:
     rest: list[Part] = []
     for part in parts:
         if isinstance(part, ToolResult):
-            yield {"role": "tool", "tool_call_id": part.id, "content": "\n".join(_texts(part.parts))}
+            yield written_result(part)
             rest += [shown for shown in part.parts if not isinstance(shown, Text)]
     rest += [part for part in parts if not isinstance(part, ToolResult)]
     if len(rest) == 1 and isinstance(rest[0], Text):
-        yield {"role": "user", "content": rest[0].text}
+        yield {"role": "user", "content": written_content((rest[0],), "")}
     elif rest:
-        yield {"role": "user", "content": [_written_part(part) for part in rest]}
-
-
-def _written_part(part: Part) -> Json:
-    match part:
-        case Text(text) | Refusal(text):
-            return {"type": "text", "text": text}
-        case Image(media_type=media_type, data=data, url=url):
-            return {"type": "image_url", "image_url": {"url": url or f"data:{media_type};base64,{data}"}}
-        case Document(media_type=media_type, data=data, url=url, title=title) if not url:
-            file = {"filename": title or "document.pdf", "file_data": f"data:{media_type};base64,{data}"}
-            return {"type": "file", "file": file}
-        case _:
-            raise refused("messages", "A document at an address cannot be had by this model's provider; send its data.")
+        yield {"role": "user", "content": [written_part(part) for part in rest]}
 
 
 def written_assistant(parts: tuple[Part, ...], *, replays_reasoning: bool) -> Json:
     """Return the assistant's message."""
     calls = [part for part in parts if isinstance(part, ToolCall)]
-    message: dict[str, Json] = {"role": "assistant", "content": "".join(_texts(parts)) or None}
+    message: dict[str, Json] = {"role": "assistant", "content": written_content(_texts(parts), "") or None}
     if refusal := "".join(part.text for part in parts if isinstance(part, Refusal)):
         message["refusal"] = refusal
     thoughts = "".join(part.text for part in parts if isinstance(part, Thinking))
@@ -323,7 +351,9 @@ def written_call(call: ToolCall) -> Json:
 def _written_tool(tool: Tool) -> Json:
     function = {"name": tool.name, "description": tool.description or None, "parameters": tool.schema}
     function["strict"] = tool.strict
-    return {"type": "function", "function": {name: value for name, value in function.items() if value is not None}}
+    said = {name: value for name, value in function.items() if value is not None}
+    written = {"type": "function", "function": said}
+    return written if tool.cache is None else {**written, MARK: tool.cache}
 
 
 def _written_choice(choice: ToolChoice | None) -> Json:
@@ -346,7 +376,7 @@ def _written_output(output: OutputFormat | None) -> Json:
 
 
 def _written_effort(reasoning: Reasoning | None, options: Options, dropped: list[str]) -> str | None:
-    if reasoning is None or reasoning == Reasoning():
+    if reasoning is None or not (reasoning.effort or reasoning.budget):
         return None
     if not options.takes_effort:
         if reasoning.effort != "none":
@@ -354,7 +384,7 @@ def _written_effort(reasoning: Reasoning | None, options: Options, dropped: list
         return None
     if reasoning.effort:
         return _EFFORT_OF_WORD.get(reasoning.effort, reasoning.effort)
-    return "low" if reasoning.budget < _LOW_BUDGET else "medium" if reasoning.budget < _MEDIUM_BUDGET else "high"
+    return effort_of(reasoning.budget)
 
 
 def chat_body(request: ChatRequest, model: str, options: Options) -> tuple[bytes, tuple[str, ...]]:

@@ -1,14 +1,17 @@
-"""Requests of Anthropic's `/messages`, read and written (https://docs.claude.com/en/api/messages)."""
+"""Requests of Anthropic's `/messages`, read and written (https://platform.claude.com/docs/en/api/messages)."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from typing import Any, Final
 
+import msgspec
+
 from adaptors.bodies import BadBody
-from adaptors.jsonbytes import Json, NotJSON, decoded, encoded
-from adaptors.translation.carrier import sealed, unsealed
+from adaptors.jsonbytes import Json, NotJSON, decoded
+from adaptors.translation.carrier import sealed
+from adaptors.translation.chat_content import text_of
+from adaptors.translation.claude_models import Claude, Off, Sampling, claude
+from adaptors.translation.claude_models import Thinking as Thinks
 from adaptors.translation.conversation import (
     ChatRequest,
     Document,
@@ -27,14 +30,16 @@ from adaptors.translation.conversation import (
     ToolResult,
     refused,
 )
+from adaptors.translation.effort import budget_of, effort_of
+from adaptors.translation.losses import lost, lost_openai_fields, refuse, with_last_marked
+from adaptors.translation.messages_content import MARK, ORIGIN, BlockReader
 from adaptors.translation.reading import document_of, objects, optional, want, words
-
-ORIGIN: Final = "anthropic_messages"
 
 _READ: Final = frozenset(
     {
         *("model", "messages", "system", "tools", "tool_choice", "max_tokens", "temperature", "top_p", "top_k"),
-        *("stop_sequences", "thinking", "output_config", "metadata", "stream"),
+        *("stop_sequences", "thinking", "output_config", "output_format", "metadata", "service_tier", "stream"),
+        MARK,
     }
 )
 _REFUSED: Final[dict[str, str]] = {
@@ -42,8 +47,10 @@ _REFUSED: Final[dict[str, str]] = {
     "container": "`container` belongs to another provider than this model's.",
 }
 
-_CACHE_CONTROL = re.compile(rb'"cache_control"\s*:')
-"""It may stand on any block; inside a text its quotes would be escaped."""
+# How the two say whether a better paid, quicker way is to be used where there is one
+# (https://platform.claude.com/docs/en/api/service-tiers, openai-python's completion_create_params.py).
+_OPENAI_TIERS: Final = {"auto": "auto", "standard_only": "default"}
+_TIERS: Final = {"auto": "auto", "default": "standard_only"}
 
 
 # Read: what a client asks for.
@@ -55,15 +62,14 @@ def read_messages_request(body: bytes | None) -> ChatRequest:
     for name, why in _REFUSED.items():
         if document.get(name):
             raise refused(name, why)
-    system = tuple(_parts("system", document.get("system")))
-    turns = tuple(_message(where, message) for where, message in objects(document.get("messages"), "messages"))
+    blocks = BlockReader()
+    messages = _messages(document, blocks)
     choice = optional(document, "tool_choice", dict) or {}
     dropped = [name for name, value in document.items() if name not in _READ and value not in (None, [], {})]
-    if _CACHE_CONTROL.search(body or b"") and "cache_control" not in dropped:
-        dropped.append("cache_control")
+    tier = _OPENAI_TIERS.get(optional(document, "service_tier", str) or "")
     return ChatRequest(
         model=want(document.get("model"), str, "model"),
-        messages=(Message("system", system), *turns) if system else turns,
+        messages=messages,
         tools=tuple(_tool(where, tool) for where, tool in objects(document.get("tools"), "tools")),
         tool_choice=_tool_choice(choice),
         parallel=False if choice.get("disable_parallel_tool_use") is True else None,
@@ -72,94 +78,30 @@ def read_messages_request(body: bytes | None) -> ChatRequest:
         top_p=optional(document, "top_p", float),
         top_k=optional(document, "top_k", int),
         stop=words(document.get("stop_sequences"), "stop_sequences"),
-        output=_output(optional(document, "output_config", dict)),
+        output=_output(document),
         reasoning=_reasoning(optional(document, "thinking", dict), optional(document, "output_config", dict)),
         user=optional(optional(document, "metadata", dict) or {}, "user_id", str, "metadata."),
         stream=document.get("stream") is True,
-        dropped=tuple(dropped),
+        openai={"service_tier": tier} if tier else {},
+        dropped=(*dropped, *blocks.dropped),
     )
 
 
-def _message(where: str, message: dict[str, Json]) -> Message:
+def _messages(document: dict[str, Json], blocks: BlockReader) -> tuple[Message, ...]:
+    """Return the turns, the system's first; a mark on the whole request is one on its last block."""
+    system = tuple(blocks.parts("system", document.get("system")))
+    turns = [_message(where, message, blocks) for where, message in objects(document.get("messages"), "messages")]
+    mark = optional(document, MARK, dict)
+    if mark is not None and turns:
+        turns[-1] = Message(turns[-1].role, with_last_marked(turns[-1].parts, mark))
+    return (Message("system", system), *turns) if system else tuple(turns)
+
+
+def _message(where: str, message: dict[str, Json], blocks: BlockReader) -> Message:
     role: Any = message.get("role")
     if role not in {"user", "assistant", "system"}:
         raise BadBody(f"`{where}.role` is none that is known here.", param=f"{where}.role", code="invalid_value")
-    return Message(role, tuple(_parts(f"{where}.content", message.get("content"))))
-
-
-def _parts(where: str, content: Json) -> Iterator[Part]:
-    if isinstance(content, str):
-        if content:
-            yield Text(content)
-        return
-    for place, block in objects(content, where):
-        yield _part(place, block)
-
-
-def _part(where: str, block: dict[str, Json]) -> Part:
-    match block.get("type"):
-        case "text":
-            return Text(want(block.get("text"), str, f"{where}.text"))
-        case "image":
-            return _image(where, want(block.get("source"), dict, f"{where}.source"))
-        case "document":
-            return _document(where, block, want(block.get("source"), dict, f"{where}.source"))
-        case "thinking":
-            text = want(block.get("thinking"), str, f"{where}.thinking")
-            return _thought(text, optional(block, "signature", str, f"{where}.") or "")
-        case "redacted_thinking":
-            return Thinking(hidden=want(block.get("data"), str, f"{where}.data"), origin=ORIGIN)
-        case "tool_use":
-            arguments = encoded(want(block.get("input"), dict, f"{where}.input")).decode()
-            call_id, name = want(block.get("id"), str, f"{where}.id"), want(block.get("name"), str, f"{where}.name")
-            return ToolCall(call_id, name, arguments)
-        case "tool_result":
-            return _result(where, block)
-        case _:
-            raise refused(
-                f"{where}.type", f"`{where}` is of a type that cannot be translated for this model's provider."
-            )
-
-
-def _thought(text: str, signature: str) -> Thinking:
-    """Return a thought: Anthropic's own, or another provider's whose signature it was given to keep."""
-    kept = unsealed(signature)
-    if kept is None:
-        return Thinking(text, signature, origin=ORIGIN)
-    return Thinking(text, kept[0].signature, kept[0].hidden, kept[0].origin) if kept else Thinking(text)
-
-
-def _image(where: str, source: dict[str, Json]) -> Image:
-    if source.get("type") == "url":
-        return Image(url=want(source.get("url"), str, f"{where}.source.url"))
-    return Image(*_base64(where, source))
-
-
-def _base64(where: str, source: dict[str, Json]) -> tuple[str, str]:
-    if source.get("type") != "base64":
-        raise refused(
-            f"{where}.source.type", f"`{where}.source` is stored and cannot be had by another provider; send its data."
-        )
-    media_type = want(source.get("media_type"), str, f"{where}.source.media_type")
-    return media_type, want(source.get("data"), str, f"{where}.source.data")
-
-
-def _document(where: str, block: dict[str, Json], source: dict[str, Json]) -> Text | Document:
-    title = optional(block, "title", str, f"{where}.") or ""
-    if source.get("type") == "text":
-        return Text(want(source.get("data"), str, f"{where}.source.data"))
-    if source.get("type") == "url":
-        return Document(url=want(source.get("url"), str, f"{where}.source.url"), title=title)
-    media_type, data = _base64(where, source)
-    return Document(media_type, data, title=title)
-
-
-def _result(where: str, block: dict[str, Json]) -> ToolResult:
-    parts = tuple(_parts(f"{where}.content", block.get("content")))
-    shown = tuple(part for part in parts if isinstance(part, Text | Image | Document))
-    if len(shown) != len(parts):
-        raise refused(f"{where}.content", f"`{where}.content` holds what cannot be translated for this provider.")
-    return ToolResult(want(block.get("tool_use_id"), str, f"{where}.tool_use_id"), shown, block.get("is_error") is True)
+    return Message(role, tuple(blocks.parts(f"{where}.content", message.get("content"), role=role)))
 
 
 def _tool(where: str, tool: dict[str, Json]) -> Tool:
@@ -172,6 +114,7 @@ def _tool(where: str, tool: dict[str, Json]) -> Tool:
         description=optional(tool, "description", str, f"{where}.") or "",
         schema=want(tool.get("input_schema"), dict, f"{where}.input_schema"),
         strict=optional(tool, "strict", bool, f"{where}."),
+        cache=optional(tool, MARK, dict, f"{where}."),
     )
 
 
@@ -186,108 +129,192 @@ def _tool_choice(choice: dict[str, Json]) -> ToolChoice | None:
     return ToolChoice(mode)
 
 
-def _output(config: dict[str, Json] | None) -> OutputFormat | None:
-    wanted = optional(config or {}, "format", dict, "output_config.")
+def _output(document: dict[str, Json]) -> OutputFormat | None:
+    """Return the schema; while it was new it stood in `output_format`."""
+    wanted = optional(optional(document, "output_config", dict) or {}, "format", dict, "output_config.")
+    wanted = wanted or optional(document, "output_format", dict)
     return None if wanted is None else OutputFormat(want(wanted.get("schema"), dict, "output_config.format.schema"))
+
+
+_SHOWN: Final = {"summarized": True, "omitted": False}
 
 
 def _reasoning(thinking: dict[str, Json] | None, config: dict[str, Json] | None) -> Reasoning | None:
     effort = optional(config or {}, "effort", str, "output_config.") or ""
-    kind = (thinking or {}).get("type")
-    if kind == "disabled":
+    if thinking is None:
+        return Reasoning(effort) if effort else None
+    if thinking.get("type") in {"disabled", "between_tools"}:
         return Reasoning("none")
-    if thinking is None and not effort:
-        return None
-    return Reasoning(effort, optional(thinking or {}, "budget_tokens", int, "thinking.") or 0)
+    shown = _SHOWN.get(optional(thinking, "display", str, "thinking.") or "")
+    return Reasoning(effort, optional(thinking, "budget_tokens", int, "thinking.") or 0, shown)
 
 
 # Written: what the provider is asked for.
 
-_DEFAULT_LIMITS: Final = (
-    (re.compile(r"claude-3-(?:opus|sonnet|haiku)"), 4096),
-    (re.compile(r"claude-3-5"), 8192),
-)
-_DEFAULT_LIMIT: Final = 32_000
-"""`max_tokens` must be said. Each model since Claude 3.7 takes so much, the smallest of their limits
-(https://docs.claude.com/en/docs/about-claude/models/overview)."""
-
-# Models that take a budget of tokens; those after them decide for themselves, and take an effort
-# (https://docs.claude.com/en/docs/build-with-claude/adaptive-thinking).
-_BUDGETED = re.compile(r"claude-(?:3-7|(?:opus|sonnet|haiku)-4(?:$|-[0-5](?!\d)|-\d{8}))")
-_BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 24_576, "xhigh": 32_768, "max": 32_768}
-_EFFORTS: Final = {"minimal": "low", "xhigh": "max"}
+_LACKING: Final = ("seed", "presence_penalty", "frequency_penalty", "citations")
+_LACKING_AND_NEEDED: Final = ("n", "logprobs", "input_audio")
 _MIN_BUDGET: Final = 1024
 
 
 def write_messages_request(request: ChatRequest, model: str) -> tuple[Json, tuple[str, ...]]:
-    """Return the body and the names of what was left out."""
-    dropped = list(request.dropped)
-    stops = [stop for stop in request.stop if stop.strip()]  # the API refuses what is only white space
-    if len(stops) < len(request.stop):
-        dropped.append("stop")
-    limit = request.max_tokens or default_limit(model)
-    system = [
-        part.text
-        for message in request.messages
-        if message.role == "system"
-        for part in message.parts
-        if isinstance(part, Text)
-    ]
+    """Return the body and the names of what was left out. Raises BadBody: what the answer would be wrong without."""
+    refuse(request, _LACKING_AND_NEEDED)
+    taken = claude(model)
+    dropped = [*request.dropped, *lost(request, _LACKING), *lost_openai_fields(request, {"service_tier"})]
+    limit = taken.limit if request.max_tokens is None else request.max_tokens
+    thinking, config = _written_thinking(request, taken, limit, dropped)
     fields = {
         "max_tokens": limit,
-        "system": "\n\n".join(system) or None,
+        "system": _written_system(request.messages),
         "messages": written_turns(request.messages),
         "tools": [_written_tool(tool) for tool in request.tools] or None,
         "tool_choice": _written_choice(request) if request.tools else None,
-        "stop_sequences": stops or None,
+        "stop_sequences": _written_stops(request, dropped),
         "metadata": {"user_id": request.user} if request.user else None,
+        "service_tier": _written_tier(request, dropped),
         "stream": True if request.stream else None,
+        "thinking": thinking,
+        "output_config": config | _written_output(request.output, dropped) or None,
+        **_written_sampling(request, taken, dropped, thinks=thinking is not None and thinking["type"] in _THINKS),
     }
-    thinking, config = _written_thinking(request, model, limit, dropped)
-    if request.output is not None:
-        if request.output.schema is None:
-            dropped.append("response_format")  # the prompt must ask for JSON in words: OpenAI's API insists on it
-        else:
-            config["format"] = {"type": "json_schema", "schema": request.output.schema}
-    fields |= {"thinking": thinking, "output_config": config or None}
-    fields |= _written_sampling(request, dropped, thinks=thinking is not None)
     return {"model": model} | {name: value for name, value in fields.items() if value is not None}, tuple(dropped)
 
 
 def default_limit(model: str) -> int:
     """Return the `max_tokens` for a request that names none."""
-    return next((limit for pattern, limit in _DEFAULT_LIMITS if pattern.search(model)), _DEFAULT_LIMIT)
+    return claude(model).limit
 
 
-def _written_sampling(request: ChatRequest, dropped: list[str], *, thinks: bool) -> dict[str, Json]:
-    """Return temperature and its kin: from 0 to 1 here, and not at all where the model thinks."""
-    said = {"temperature": request.temperature, "top_p": request.top_p, "top_k": request.top_k}
-    if thinks:
-        dropped += [name for name, value in said.items() if value is not None]
+def _written_system(messages: tuple[Message, ...]) -> Json:
+    """Return the system's words from wherever they stand: as one text, or as blocks where one of them is marked."""
+    texts = [
+        part for message in messages if message.role == "system" for part in message.parts if isinstance(part, Text)
+    ]
+    if any(text.cache is not None for text in texts):
+        return [block for text in texts if (block := written_block(text)) is not None]
+    return "\n\n".join(text.text for text in texts) or None
+
+
+def _written_stops(request: ChatRequest, dropped: list[str]) -> list[str] | None:
+    stops = [stop for stop in request.stop if stop.strip()]  # the API refuses what is only white space
+    if len(stops) < len(request.stop):
+        dropped.append("stop")
+    return stops or None
+
+
+def _written_tier(request: ChatRequest, dropped: list[str]) -> str | None:
+    said = request.openai.get("service_tier")
+    tier = _TIERS.get(said) if isinstance(said, str) else None
+    if said is not None and tier is None:
+        dropped.append("service_tier")
+    return tier
+
+
+def _written_output(output: OutputFormat | None, dropped: list[str]) -> dict[str, Json]:
+    if output is None:
         return {}
-    if request.temperature is not None and request.temperature > 1:
+    if output.schema is None:
+        dropped.append("response_format")  # the prompt must ask for JSON in words: OpenAI's API insists on it
+        return {}
+    return {"format": {"type": "json_schema", "schema": output.schema}}
+
+
+# How to sample, and how to think: each model takes something else.
+
+_ANYWAY: Final = {"temperature": 1, "top_p": 1}
+"""What the models do anyway: it need not be said."""
+
+
+def _written_sampling(request: ChatRequest, taken: Claude, dropped: list[str], *, thinks: bool) -> dict[str, Json]:
+    """Return temperature and its kin: from 0 to 1 here, and not at all where the model thinks."""
+    fields = (("temperature", request.temperature), ("top_p", request.top_p), ("top_k", request.top_k))
+    said = {name: value for name, value in fields if value is not None}
+    untaken = _untaken_sampling(said, taken.sampling, thinks=thinks)
+    dropped += [name for name in untaken if said[name] != _ANYWAY.get(name)]
+    said = {name: value for name, value in said.items() if name not in untaken}
+    if said.get("temperature", 0) > 1:
         dropped.append("temperature")
         said["temperature"] = 1.0
     return said
 
 
-def _written_thinking(request: ChatRequest, model: str, limit: int, dropped: list[str]) -> tuple[Json, dict[str, Json]]:
-    """Return `thinking` and what `output_config` says of it.
+def _untaken_sampling(said: dict[str, float], takes: Sampling, *, thinks: bool) -> list[str]:
+    if thinks or takes is Sampling.DEFAULTS:
+        return list(said)
+    if takes is Sampling.ALL or not said.keys() >= _ANYWAY.keys():
+        return []
+    return ["temperature" if said["temperature"] == _ANYWAY["temperature"] else "top_p"]
 
-    A forced tool excludes thinking, and so does a call of a tool whose thought has been lost: the API answers 400.
-    """
-    reasoning = request.reasoning
-    if reasoning is None or reasoning.effort == "none":
+
+_THINKS: Final = frozenset({"enabled", "adaptive"})
+_OFF: Final[dict[Off, dict[str, Json] | None]] = {
+    Off.UNSAID: None,
+    Off.DISABLED: {"type": "disabled"},
+    Off.BETWEEN_TOOLS: {"type": "between_tools"},
+    Off.IMPOSSIBLE: None,
+}
+
+_Thinking = tuple[dict[str, Json] | None, dict[str, Json]]
+"""`thinking`, and what `output_config` says of it."""
+
+
+def _written_thinking(request: ChatRequest, taken: Claude, limit: int, dropped: list[str]) -> _Thinking:
+    """Return how to think. A forced tool excludes it. Raises BadBody: the model cannot be made to use a tool."""
+    wanted = request.reasoning
+    if request.tools and request.tool_choice is not None and request.tool_choice.mode in {"any", "one"}:
+        if not taken.can_be_forced:
+            raise refused(
+                "tool_choice", "This model cannot be made to use a tool: `tool_choice` may be `auto` or `none`."
+            )
+        if wanted is not None and wanted.effort != "none":
+            dropped.append("reasoning_effort")
+        return _OFF[taken.off], {}
+    if wanted is None:
         return None, {}
-    forced = request.tool_choice is not None and request.tool_choice.mode in {"any", "one"}
-    budget = min(reasoning.budget or _BUDGETS.get(reasoning.effort, _BUDGETS["medium"]), limit - 1)
-    if forced or budget < _MIN_BUDGET or _thought_is_lost(request.messages):
+    if wanted.effort == "none":
+        return _not_thinking(taken, dropped)
+    if taken.thinking is Thinks.ADAPTIVE:
+        return _adaptive(wanted, taken, dropped)
+    return _budgeted(request, wanted, taken, limit, dropped)
+
+
+def _not_thinking(taken: Claude, dropped: list[str]) -> _Thinking:
+    if taken.off is not Off.IMPOSSIBLE:
+        return _OFF[taken.off], {}
+    dropped.append("reasoning_effort")
+    return None, {"effort": taken.efforts[0]}
+
+
+def _adaptive(wanted: Reasoning, taken: Claude, dropped: list[str]) -> _Thinking:
+    thinking = {"type": "adaptive"} | _display(wanted)
+    word = wanted.effort or (effort_of(wanted.budget) if wanted.budget else "")
+    if not word:
+        return thinking, {}
+    nearest = word if word in taken.efforts else _NEAREST.get(word, "")
+    if not nearest:
+        dropped.append("reasoning_effort")
+        return thinking, {}
+    return thinking, {"effort": nearest}
+
+
+_NEAREST: Final = {"minimal": "low", "xhigh": "max"}
+
+
+def _budgeted(request: ChatRequest, wanted: Reasoning, taken: Claude, limit: int, dropped: list[str]) -> _Thinking:
+    """Return a budget: the one that was asked for, or what a word stands for as far as it leaves room for the answer.
+
+    Where the thought before a call of a tool has been lost, the API would answer 400
+    (https://platform.claude.com/docs/en/build-with-claude/extended-thinking).
+    """
+    budget = min(wanted.budget, limit - 1) if wanted.budget else min(budget_of(wanted.effort), limit * 3 // 4)
+    if taken.thinking is Thinks.NEVER or budget < _MIN_BUDGET or _thought_is_lost(request.messages):
         dropped.append("reasoning_effort")
         return None, {}
-    if _BUDGETED.search(model):
-        return {"type": "enabled", "budget_tokens": budget}, {}
-    effort = _EFFORTS.get(reasoning.effort, reasoning.effort)
-    return {"type": "adaptive"}, {"effort": effort} if effort else {}
+    return {"type": "enabled", "budget_tokens": budget} | _display(wanted), {}
+
+
+def _display(wanted: Reasoning) -> dict[str, Json]:
+    return {} if wanted.shown is None else {"display": "summarized" if wanted.shown else "omitted"}
 
 
 def _thought_is_lost(messages: tuple[Message, ...]) -> bool:
@@ -331,14 +358,20 @@ def _trim_last(blocks: list[Json]) -> None:
 
 def written_block(part: Part) -> Json:
     """Return a content block, or None for what the API would refuse: empty text, a thought that it did not sign."""
+    block = _written_block(part)
+    mark = part.cache if isinstance(part, Text | Image | Document | ToolResult) else None
+    return block if mark is None or block is None else {**block, MARK: mark}
+
+
+def _written_block(part: Part) -> dict[str, Json] | None:
     match part:
         case Text(text) | Refusal(text):
             return {"type": "text", "text": text} if text.strip() else None
         case Image(media_type=media_type, data=data, url=url):
             return {"type": "image", "source": _source(media_type, data, url)}
-        case Document(media_type=media_type, data=data, url=url, title=title):
-            block = {"type": "document", "source": _source(media_type, data, url)}
-            return {**block, "title": title} if title else block
+        case Document():
+            block = {"type": "document", "source": _document_source(part)}
+            return {**block, "title": part.title} if part.title else block
         case Thinking():
             return written_thought(part) if _is_ours(part) else None
         case ToolCall(call_id, name, arguments):
@@ -349,11 +382,20 @@ def written_block(part: Part) -> Json:
             return {**result, "is_error": True} if is_error else result
 
 
-def _source(media_type: str, data: str, url: str) -> Json:
+def _document_source(document: Document) -> dict[str, Json]:
+    if document.media_type.startswith("text/"):
+        words = text_of(msgspec.structs.replace(document, title=""))
+        return {"type": "text", "media_type": "text/plain", "data": words}
+    if not document.url and document.media_type != "application/pdf":
+        raise refused("messages", f"A document of the kind `{document.media_type}` cannot be read by this provider.")
+    return _source(document.media_type, document.data, document.url)
+
+
+def _source(media_type: str, data: str, url: str) -> dict[str, Json]:
     return {"type": "url", "url": url} if url else {"type": "base64", "media_type": media_type, "data": data}
 
 
-def written_thought(thought: Thinking) -> Json:
+def written_thought(thought: Thinking) -> dict[str, Json]:
     """Return a thought as a block."""
     if thought.hidden and thought.origin == ORIGIN:
         return {"type": "redacted_thinking", "data": thought.hidden}
@@ -377,9 +419,13 @@ def parsed_arguments(arguments: str) -> dict[str, Json]:
 
 
 def _written_tool(tool: Tool) -> Json:
-    written = {"name": tool.name, "description": tool.description or None, "strict": tool.strict or None}
-    schema = tool.schema or {"type": "object", "properties": {}}
-    return {name: value for name, value in written.items() if value is not None} | {"input_schema": schema}
+    written: dict[str, Json] = {"name": tool.name, "description": tool.description or None}
+    written |= {
+        "strict": tool.strict or None,
+        "input_schema": tool.schema or {"type": "object", "properties": {}},
+        MARK: tool.cache,
+    }
+    return {name: value for name, value in written.items() if value is not None}
 
 
 _MODES: Final = {"auto": "auto", "none": "none", "any": "any", "one": "tool"}

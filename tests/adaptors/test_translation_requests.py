@@ -161,7 +161,7 @@ def sent_to_openai(model: str = "gpt-5", **fields: Any) -> tuple[dict[str, Any],
 
 CHAT_DROPPED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({}, ()),
-    ({"seed": 7, "presence_penalty": 0.5, "logit_bias": {"1": 2}}, ("seed", "presence_penalty", "logit_bias")),
+    ({"seed": 7, "presence_penalty": 0.5, "logit_bias": {"1": 2}}, ("logit_bias", "seed", "presence_penalty")),
     ({"seed": None, "metadata": {}, "store": True, "logprobs": False, "n": 1, "modalities": ["text"]}, ()),
     ({"temperature": 1.2}, ("temperature",)),
     ({"stop": [" ", "x"]}, ("stop",)),
@@ -187,7 +187,7 @@ CHAT_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].type"),
     ({"tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
     ({"response_format": {"type": "grammar"}}, "response_format.type"),
-    ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0].content[0].type"),
+    ({"messages": [{"role": "user", "content": [{"type": "input_video"}]}]}, "messages[0].content[0].type"),
     ({"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]},
      "messages[0].content[0].file.file_id"),
     ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role"),
@@ -234,7 +234,8 @@ def test_what_openai_cannot_be_told_is_named() -> None:
     """top_k, cache control, and thinking where the model takes no effort."""
     cached = [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}]
     sent, dropped = sent_to_openai(top_k=5, system=cached, service_tier="auto")
-    assert dropped == ("service_tier", "cache_control", "top_k")
+    assert dropped == ("top_k", "cache_control")
+    assert sent["service_tier"] == "auto"
     assert sent["messages"][0] == {"role": "system", "content": "s"}
     thinking = {"type": "enabled", "budget_tokens": 2000}
     assert sent_to_openai("gpt-4o", thinking=thinking)[1] == ("thinking",)
@@ -252,9 +253,9 @@ def test_a_budget_becomes_an_effort(budget: int, effort: str) -> None:
 
 EFFORTS: list[tuple[str, str, dict[str, Any]]] = [
     ("claude-sonnet-4-5", "low", {"thinking": {"type": "enabled", "budget_tokens": 2048}}),
-    ("claude-3-7-sonnet-20250219", "high", {"thinking": {"type": "enabled", "budget_tokens": 24_576}}),
+    ("claude-3-7-sonnet-20250219", "high", {"thinking": {"type": "enabled", "budget_tokens": 24_000}}),
     ("claude-opus-4-20250514", "minimal", {"thinking": {"type": "enabled", "budget_tokens": 1024}}),
-    ("claude-opus-4-7", "xhigh", {"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}),
+    ("claude-opus-4-7", "xhigh", {"thinking": {"type": "adaptive"}, "output_config": {"effort": "xhigh"}}),
     ("claude-next", "medium", {"thinking": {"type": "adaptive"}, "output_config": {"effort": "medium"}}),
     ("claude-sonnet-4-5", "none", {}),
 ]

@@ -15,6 +15,8 @@ from relay_trio.upstream.pool import Pool
 
 SAMPLE_INTERVAL_S = 5.0
 """How old the gauges of a sibling may be: with several workers one page shows all of them."""
+_COUNTS_PER_SAMPLE = 5
+"""Counters are handed over so often in between; a worker that is killed takes a second of its counts with it."""
 
 _PHASES = ("queue", "body", "connect", "headers")
 _MIB = 1024 * 1024
@@ -42,31 +44,20 @@ class MetricsMeter:
                 channel=record.channel,
                 model=record.model,
                 seconds=seconds,
-                body_bytes={
-                    "from_client": scope.bytes_in,
-                    "to_client": scope.bytes_out,
-                    "to_upstream": record.upstream_bytes_out,
-                    "from_upstream": record.upstream_bytes_in,
-                },
-                tokens={} if usage is None else _tokens(usage),
+                body_bytes=(scope.bytes_in, record.upstream_bytes_out, record.upstream_bytes_in, scope.bytes_out),
+                tokens=None if usage is None else _tokens(usage),
             )
         )
-        for _ in range(record.keepalives):
-            self.metrics.count_keepalive(record.dialect)
+        if record.keepalives:
+            self.metrics.count_keepalives(record.dialect, record.keepalives)
 
     def attempt_finished(self, channel: str, result: str) -> None:
         """Count an attempt by its result."""
         self.metrics.count_attempt(channel, result)
 
 
-def _tokens(usage: Usage) -> dict[str, int]:
-    """Return what there is to be counted: most requests have no cached and no reasoning tokens."""
-    tokens = {"input": usage.input_tokens, "output": usage.output_tokens}
-    if usage.cached_tokens:
-        tokens["cached"] = usage.cached_tokens
-    if usage.reasoning_tokens:
-        tokens["reasoning"] = usage.reasoning_tokens
-    return tokens
+def _tokens(usage: Usage) -> tuple[int, int, int, int]:
+    return usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens
 
 
 @attrs.frozen(eq=False)
@@ -101,9 +92,14 @@ class Sampler:
 
     async def run(self) -> None:
         """Sample now and then, until cancelled, so that a sibling's page is not old. A service task."""
-        while True:
-            await trio.sleep(SAMPLE_INTERVAL_S)
-            await self.sample()
+        try:
+            while True:
+                await self.sample()
+                for _ in range(_COUNTS_PER_SAMPLE):
+                    await trio.sleep(SAMPLE_INTERVAL_S / _COUNTS_PER_SAMPLE)
+                    self.metrics.hand_over()
+        finally:
+            self.metrics.hand_over()
 
     async def page(self) -> tuple[bytes, str]:
         """Return the page and its content type. It is rendered in a thread: with many series it takes milliseconds."""

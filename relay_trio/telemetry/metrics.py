@@ -3,8 +3,8 @@
 A label takes only values that the configuration or this code names; whatever else comes is counted as `other`. So no
 client can make the page grow, however many model names it invents.
 
-Counting is on the path of every request, so the series of a request are looked up once, together, and kept: a dictionary
-from (dialect, channel, model, outcome) to the objects that count.
+Counting is on the path of every request, so requests add to plain numbers, and these are handed over to the objects that
+count whenever the page is wanted, and once a second for the sake of siblings: fifteen locked additions a request less.
 
 With several workers each counts into files of its own in one directory, named by the worker's slot and not by its
 process: the worker that takes a dead one's place goes on counting where that one was killed, so that no counter ever
@@ -13,13 +13,15 @@ goes back and the number of files stays that of the slots.
 
 from __future__ import annotations
 
+import bisect
 import fnmatch
 import functools
+import operator
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Literal
 
 import attrs
 from prometheus_client import (
@@ -35,8 +37,6 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from relay_trio.errors import Ended
-
-_T = TypeVar("_T")
 
 OTHER = "other"
 NONE = "none"
@@ -66,10 +66,10 @@ class FinishedRequest:
     model: str | None = None
     seconds: Mapping[str, float] = attrs.field(factory=dict)
     """By phase (`PHASES`); `total` is the whole request, `first_event` counts from the request's beginning."""
-    body_bytes: Mapping[str, int] = attrs.field(factory=dict)
-    """By side (`SIDES`)."""
-    tokens: Mapping[str, int] = attrs.field(factory=dict)
-    """By kind (`TOKEN_KINDS`); input includes cached, output includes reasoning."""
+    body_bytes: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """In the order of `SIDES`."""
+    tokens: tuple[int, int, int, int] | None = None
+    """In the order of `TOKEN_KINDS`; input includes cached, output includes reasoning."""
 
 
 @attrs.frozen
@@ -144,22 +144,52 @@ def _add_up_to(limit: int, known: set[str], names: Iterable[str]) -> None:
             known.add(name)
 
 
-class _Counts(Protocol):
-    def inc(self, amount: float = 1) -> None: ...
+class _Histogram(Histogram):
+    """A histogram that takes many observations at once. prometheus_client has no public way to; a test holds this one."""
+
+    def take(self, observed: _Observed) -> None:
+        """Add what was observed."""
+        for bucket, count in observed.buckets.items():
+            self._buckets[bucket].inc(count)
+        self._sum.inc(observed.total)
 
 
-class _Observes(Protocol):
-    def observe(self, amount: float) -> None: ...
+class _Observed:
+    """Observations by bucket, and their sum."""
+
+    __slots__ = ("buckets", "total")
+
+    def __init__(self) -> None:
+        self.buckets: dict[int, int] = {}
+        self.total = 0.0
+
+    def add(self, amount: float) -> None:
+        bucket = bisect.bisect_left(SECONDS, amount)
+        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
+        self.total += amount
 
 
-@attrs.frozen
-class _Series:
-    """All that one kind of request counts into."""
+class _Tally:
+    """What requests of one kind have added since it was handed over last."""
 
-    requests: _Counts
-    seconds: Mapping[str, _Observes]
-    body_bytes: Mapping[str, _Counts]
-    tokens: Mapping[str, _Counts]
+    __slots__ = ("body_bytes", "requests", "seconds", "tokens")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.seconds: dict[str, _Observed] = {}
+        self.body_bytes = [0] * len(SIDES)
+        self.tokens = [0] * len(TOKEN_KINDS)
+
+    def add(self, request: FinishedRequest) -> None:
+        self.requests += 1
+        for phase, seconds in request.seconds.items():
+            observed = self.seconds.get(phase)
+            if observed is None:
+                observed = self.seconds[phase] = _Observed()
+            observed.add(seconds)
+        self.body_bytes = list(map(operator.add, self.body_bytes, request.body_bytes))
+        if request.tokens is not None:
+            self.tokens = list(map(operator.add, self.tokens, request.tokens))
 
 
 class Metrics:
@@ -174,8 +204,8 @@ class Metrics:
         self._directory = directory
         _choose_where_to_count(directory, slot)
         self._registry = CollectorRegistry()
-        self._series: dict[tuple[str, str, str, str], _Series] = {}  # bounded by the labels
-        self._children: dict[tuple[object, ...], Counter] = {}  # bounded by the labels
+        self._tallies: dict[tuple[str, str, str, str], _Tally] = {}  # bounded by the labels
+        self._counted: dict[tuple[Counter, str, str], int] = {}  # bounded by the labels
         self._totals: dict[tuple[object, ...], int] = {}  # bounded by the kinds of resources
         self._make_request_metrics()
         self._make_process_metrics()
@@ -184,7 +214,7 @@ class Metrics:
         ).set(1)
 
     def observe_request(self, request: FinishedRequest) -> None:
-        """Count a finished request. On the path of every request: some microseconds, no waiting."""
+        """Count a finished request. On the path of every request: two microseconds, no waiting."""
         label = self.labels
         key = (
             label.dialect(request.dialect),
@@ -192,33 +222,46 @@ class Metrics:
             label.model(request.model),
             request.outcome,
         )
-        series = self._series.get(key) or self._make_series(*key)
-        series.requests.inc()
-        for phase, seconds in request.seconds.items():
-            series.seconds[phase].observe(seconds)
-        for side, size in request.body_bytes.items():
-            series.body_bytes[side].inc(size)
-        for kind, number in request.tokens.items():
-            series.tokens[kind].inc(number)
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = self._tallies[key] = _Tally()
+        tally.add(request)
 
     def count_attempt(self, channel: str, result: str) -> None:
         """Count an attempt by its result: `ok`, or the phase or status class in which it failed (named in code)."""
-        self._count(self._attempts, self.labels.channel(channel), result)
+        key = (self._attempts, self.labels.channel(channel), result)
+        self._counted[key] = self._counted.get(key, 0) + 1
 
-    def count_keepalive(self, dialect: str) -> None:
-        """Count a keep-alive sent into a client's stream."""
-        self._count(self._keepalives, self.labels.dialect(dialect))
+    def count_keepalives(self, dialect: str, number: int) -> None:
+        """Count keep-alives sent into a client's stream."""
+        self._keepalives.labels(self.labels.dialect(dialect)).inc(number)
 
     def count_watchdog_finding(self, finding: str) -> None:
         """Count a look of the watchdog that found something, by its level: `warning` or `error`."""
-        self._count(self._findings, finding)
+        self._findings.labels(finding).inc()
 
     def observe_loop_stall(self, seconds: float) -> None:
         """Count a time in which the event loop did not turn."""
         self._stalls.observe(seconds)
 
+    def hand_over(self) -> None:
+        """Let the page know of all that was counted. In the event loop's thread; `render` alone may be elsewhere."""
+        tallies, self._tallies = self._tallies, {}
+        for (dialect, channel, model, outcome), tally in tallies.items():
+            self._requests.labels(dialect, channel, model, outcome).inc(tally.requests)
+            for phase, observed in tally.seconds.items():
+                self._phase(phase, channel, model).take(observed)
+            for side, size in zip(SIDES, tally.body_bytes, strict=True):
+                self._bytes.labels(side, channel).inc(size)
+            for kind, number in zip(TOKEN_KINDS, tally.tokens, strict=True):
+                self._tokens.labels(kind, channel, model).inc(number)
+        counted, self._counted = self._counted, {}
+        for (counter, *labels), number in counted.items():
+            counter.labels(*labels).inc(number)
+
     def sample(self, sample: Sample) -> None:
-        """Take over what is counted elsewhere. Before `render`, and now and then for the sake of sibling workers."""
+        """Take over what is counted elsewhere, and hand over. Before `render`, and now and then for sibling workers."""
+        self.hand_over()
         for name, gauge in self._process_gauges.items():
             gauge.set(getattr(sample, name))
         self._advance(self._log_dropped, sample.log_lines_dropped)
@@ -276,25 +319,10 @@ class Metrics:
             "resident_bytes": self._gauge("relay_resident_bytes", "Resident memory."),
         }
 
-    def _make_series(self, dialect: str, channel: str, model: str, outcome: str) -> _Series:
-        series = self._series[dialect, channel, model, outcome] = _Series(
-            requests=self._requests.labels(dialect, channel, model, outcome),
-            seconds=_by(PHASES, lambda phase: self._phase(phase, channel, model)),
-            body_bytes=_by(SIDES, lambda side: self._bytes.labels(side, channel)),
-            tokens=_by(TOKEN_KINDS, lambda kind: self._tokens.labels(kind, channel, model)),
-        )
-        return series
-
-    def _phase(self, phase: str, channel: str, model: str) -> _Observes:
+    def _phase(self, phase: str, channel: str, model: str) -> _Histogram:
         if phase == "first_event":
             return self._first_event.labels(channel, model)
         return self._seconds.labels(phase, channel)
-
-    def _count(self, counter: Counter, *labels: str) -> None:
-        child = self._children.get((counter, *labels))
-        if child is None:
-            child = self._children[counter, *labels] = counter.labels(*labels)
-        child.inc()
 
     def _advance(self, counter: Counter, total: int, *labels: str) -> None:
         """Bring a counter to a total that is counted elsewhere in this process."""
@@ -306,8 +334,8 @@ class Metrics:
     def _counter(self, name: str, what: str, *labels: str) -> Counter:
         return Counter(name, what, labels, registry=self._registry)
 
-    def _histogram(self, name: str, what: str, *labels: str) -> Histogram:
-        return Histogram(name, what, labels, registry=self._registry, buckets=SECONDS)
+    def _histogram(self, name: str, what: str, *labels: str) -> _Histogram:
+        return _Histogram(name, what, labels, registry=self._registry, buckets=SECONDS)
 
     def _gauge(self, name: str, what: str, *labels: str, mode: Literal["livesum", "max"] = "livesum") -> Gauge:
         return Gauge(name, what, labels, registry=self._registry, multiprocess_mode=mode)
@@ -316,10 +344,6 @@ class Metrics:
 def forget_dead_worker(directory: Path, slot: int) -> None:
     """Take a dead worker's live numbers (its nurseries, its connections) off the page; its counters stay."""
     mark_process_dead(slot, str(directory))  # type: ignore[no-untyped-call] # has no hints
-
-
-def _by(names: Iterable[str], make: Callable[[str], _T]) -> dict[str, _T]:
-    return {name: make(name) for name in names}
 
 
 def _choose_where_to_count(directory: Path | None, slot: int) -> None:

@@ -18,6 +18,7 @@ def value(stand: Stand, series: str) -> float:
     """Return the value of a series on the page, rendered here: a thread would let the virtual clock jump."""
     meter = stand.relay.running.services.meter
     assert isinstance(meter, MetricsMeter)
+    meter.metrics.hand_over()
     found = re.search(rf"^{re.escape(series)} (\S+)$", meter.metrics.render().decode(), re.MULTILINE)
     assert found is not None, series
     return float(found[1])

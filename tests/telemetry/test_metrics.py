@@ -32,6 +32,12 @@ def series(page: bytes) -> dict[str, float]:
     return found
 
 
+def shown(metrics: Metrics) -> dict[str, float]:
+    """The series of its page, with all that was counted."""
+    metrics.hand_over()
+    return series(metrics.render())
+
+
 def test_a_request_is_counted_in_every_metric() -> None:
     """Its outcome, its phases, the first event, bytes on each side, tokens."""
     metrics = make_metrics()
@@ -41,12 +47,12 @@ def test_a_request_is_counted_in_every_metric() -> None:
         channel="main",
         model="gpt-4o-mini",
         seconds={"queue": 0.001, "headers": 0.3, "first_event": 0.4, "total": 7.0},
-        body_bytes={"from_client": 900, "to_client": 12_000},
-        tokens={"input": 10, "output": 20},
+        body_bytes=(900, 0, 0, 12_000),
+        tokens=(10, 20, 0, 0),
     )
     metrics.observe_request(request)
     metrics.observe_request(request)
-    page = series(metrics.render())
+    page = shown(metrics)
     expected = {
         "relay_requests_total{channel=main,dialect=openai_chat,model=gpt-4o-*,outcome=completed}": 2,
         "relay_phase_seconds_sum{channel=main,phase=total}": 14,
@@ -65,7 +71,7 @@ def test_what_clients_invent_makes_no_series() -> None:
     metrics = make_metrics()
     for number in range(1_000):
         metrics.observe_request(FinishedRequest(f"d{number}", Ended.REJECTED, f"c{number}", f"m{number}"))
-    requests = [name for name in series(metrics.render()) if name.startswith("relay_requests_total")]
+    requests = [name for name in shown(metrics) if name.startswith("relay_requests_total")]
     assert requests == ["relay_requests_total{channel=other,dialect=other,model=other,outcome=rejected}"]
 
 
@@ -85,7 +91,7 @@ def test_a_reload_adds_names() -> None:
     metrics.count_attempt("new", "ok")
     metrics.labels.add(channels=["new"], models=["claude"])
     metrics.count_attempt("new", "ok")
-    page = series(metrics.render())
+    page = shown(metrics)
     assert page["relay_attempts_total{channel=other,result=ok}"] == 1
     assert page["relay_attempts_total{channel=new,result=ok}"] == 1
     assert metrics.labels.model("claude") == "claude"
@@ -116,14 +122,14 @@ def test_what_is_counted_elsewhere_is_taken_over() -> None:
         "relay_live{kind=nursery}": 1,
         "relay_unaccounted{kind=nursery}": 1,
     }
-    assert expected.items() <= series(metrics.render()).items()
+    assert expected.items() <= shown(metrics).items()
 
 
 def test_rare_events_are_counted() -> None:
     """Keep-alives, findings of the watchdog, stalls of the loop."""
     metrics = make_metrics()
-    metrics.count_keepalive("openai_chat")
-    metrics.count_keepalive("invented")
+    metrics.count_keepalives("openai_chat", 1)
+    metrics.count_keepalives("invented", 1)
     metrics.count_watchdog_finding("overdue")
     metrics.observe_loop_stall(0.7)
     expected = {
@@ -132,14 +138,15 @@ def test_rare_events_are_counted() -> None:
         "relay_watchdog_findings_total{finding=overdue}": 1,
         "relay_loop_stall_seconds_sum{}": 0.7,
     }
-    assert expected.items() <= series(metrics.render()).items()
+    assert expected.items() <= shown(metrics).items()
 
 
 def test_two_sets_of_metrics_do_not_meet() -> None:
     """Each has a registry of its own: what one counts the other does not show."""
     first, second = make_metrics(), make_metrics()
     first.count_attempt("main", "ok")
-    assert "relay_attempts_total{channel=main,result=ok}" not in series(second.render())
+    assert "relay_attempts_total{channel=main,result=ok}" in shown(first)
+    assert "relay_attempts_total{channel=main,result=ok}" not in shown(second)
 
 
 WORKER = """

@@ -20,6 +20,8 @@ from adaptors.translation.chat_content import (
 )
 from adaptors.translation.conversation import (
     ChatRequest,
+    Document,
+    Image,
     Message,
     OutputFormat,
     Part,
@@ -132,12 +134,12 @@ def _message(where: str, message: dict[str, Json]) -> Message:
 
 
 def _result(where: str, message: dict[str, Json]) -> ToolResult:
+    """Return what a tool gave; a mark on a part of it is one on all, as OpenRouter has it for Anthropic's models."""
     call_id, _ = unpacked(want(message.get("tool_call_id"), str, f"{where}.tool_call_id"))
-    parts = read_parts(where, {"content": message.get("content")})
-    shown = tuple(Text(part.text) if isinstance(part, Refusal) else part for part in parts)
-    result = ToolResult(call_id, shown)  # type: ignore[arg-type] # what a message shows is one of these
-    mark = optional(message, MARK, dict, f"{where}.")
-    return result if mark is None else msgspec.structs.replace(result, cache=mark)
+    shown = [part for part in read_parts(where, message) if isinstance(part, Text | Image | Document | Refusal)]
+    mark = next((part.cache for part in reversed(shown) if not isinstance(part, Refusal) and part.cache), None)
+    parts = (Text(part.text) if isinstance(part, Text | Refusal) else part for part in shown)
+    return ToolResult(call_id, tuple(parts), cache=mark)
 
 
 def _assistant_parts(where: str, message: dict[str, Json]) -> Iterator[Part]:

@@ -1,12 +1,14 @@
 """Answers of Anthropic's `/messages`, read and written, whole and streamed.
 
 The stream: https://docs.claude.com/en/build-with-claude/streaming. Its blocks come one after the other, never two at a
-time. Formats that write several tool calls at once are put in order: the first block is open, the others wait.
+time. Formats that write several tool calls at once are put in order: the first block is open, the others wait. Of what
+Anthropic's own tools did in between, only the words that the model made of it are told.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Final
 
 from adaptors.failure import AnswerFailed
@@ -15,6 +17,7 @@ from adaptors.sse import ServerEvent
 from adaptors.translation.conversation import (
     Candidate,
     CandidateSwitched,
+    Citation,
     Cited,
     Counted,
     Ended,
@@ -38,7 +41,14 @@ from adaptors.translation.conversation import (
     ToolStarted,
 )
 from adaptors.translation.frame import NO_USAGE, Frame, own_id
-from adaptors.translation.messages_request import ORIGIN, parsed_arguments, written_signature, written_thought
+from adaptors.translation.messages_content import (
+    MAX_CITATIONS,
+    ORIGIN,
+    read_citation,
+    read_citations,
+    written_citation,
+)
+from adaptors.translation.messages_request import parsed_arguments, written_signature, written_thought
 from adaptors.values import Usage
 from adaptors.wires.anthropic_errors import as_anthropic
 from adaptors.wires.anthropic_messages import read_message
@@ -86,12 +96,17 @@ def _place(document: dict[str, Json]) -> int:
 class MessagesReader:
     """Reads a provider's stream."""
 
-    __slots__ = ("_counts", "_inputs")
+    __slots__ = ("_begun", "_citations", "_counts", "_inputs", "_length")
 
     def __init__(self) -> None:
         self._counts: dict[str, Json] = {}
         self._inputs: dict[int, str] = {}
         """The open tool call by its index, with the arguments that it began with if none come after."""
+        self._length = 0
+        self._begun = 0
+        """Characters of all words so far, and of those before the open block."""
+        self._citations: list[dict[str, Json]] = []
+        """Of the open block. They are of all its words, so they wait for its end."""
 
     def read(self, event: ServerEvent) -> list[Event]:
         """Return what this event says. Raises AnswerFailed: an error, or garbage."""
@@ -120,11 +135,7 @@ class MessagesReader:
                 started = Started(_text(message.get("id")), _text(message.get("model")))
                 return [started, *self._count(message.get("usage"))]
             case "message_delta":
-                delta = _object(document.get("delta"))
-                reason = _READ_REASON.get(_text(delta.get("stop_reason")), "stop")
-                sequence = delta.get("stop_sequence")
-                finished = Finished(reason, sequence if isinstance(sequence, str) else None)
-                return [*self._count(document.get("usage")), finished]
+                return [*self._count(document.get("usage")), *_finish(_object(document.get("delta")))]
             case "message_stop":
                 return [Ended()]
             case _:
@@ -137,8 +148,10 @@ class MessagesReader:
 
     def _begin(self, index: int, block: dict[str, Json]) -> list[Event]:
         match block.get("type"):
-            case "text" if text := _text(block.get("text")):
-                return [TextDelta(text)]
+            case "text":
+                self._begun = self._length
+                self._citations = _citations(block.get("citations"))
+                return self._words(_text(block.get("text")))
             case "thinking" if text := _text(block.get("thinking")):
                 return [ThinkingDelta(text)]
             case "redacted_thinking":
@@ -152,8 +165,8 @@ class MessagesReader:
 
     def _delta(self, index: int, delta: dict[str, Json]) -> list[Event]:
         match delta.get("type"):
-            case "text_delta" if text := _text(delta.get("text")):
-                return [TextDelta(text)]
+            case "text_delta":
+                return self._words(_text(delta.get("text")))
             case "input_json_delta" if (fragment := _text(delta.get("partial_json"))) and index in self._inputs:
                 self._inputs[index] = ""
                 return [ToolDelta(index, fragment)]
@@ -161,14 +174,46 @@ class MessagesReader:
                 return [ThinkingDelta(text)]
             case "signature_delta" if signature := _text(delta.get("signature")):
                 return [ThinkingSigned(signature, origin=ORIGIN)]
+            case "citations_delta" if len(self._citations) < MAX_CITATIONS:
+                self._citations.append(_object(delta.get("citation")))
+                return []
             case _:
                 return []
 
+    def _words(self, text: str) -> list[Event]:
+        self._length += len(text)
+        return [TextDelta(text)] if text else []
+
     def _stop(self, index: int) -> list[Event]:
+        if self._citations:
+            return self._cite()
         given = self._inputs.pop(index, None)
         if given is None:
             return []
         return [*([ToolDelta(index, given)] if given else []), ToolEnded(index)]
+
+    def _cite(self) -> list[Event]:
+        citations, self._citations = self._citations, []
+        return [Cited(read_citation(cited, self._begun, self._length)) for cited in citations]
+
+
+def _citations(citations: Json) -> list[dict[str, Json]]:
+    items = citations[:MAX_CITATIONS] if isinstance(citations, list) else []
+    return [item for item in items if isinstance(item, dict)]
+
+
+def _finish(delta: dict[str, Json]) -> list[Event]:
+    """Return the end, before it why the model declines, if it says so."""
+    reason = _READ_REASON.get(_text(delta.get("stop_reason")), "stop")
+    sequence = delta.get("stop_sequence")
+    finished = Finished(reason, sequence if isinstance(sequence, str) else None)
+    why = _explanation(delta)
+    return [RefusalDelta(why), finished] if why and reason == "refused" else [finished]
+
+
+def _explanation(message: dict[str, Json]) -> str:
+    """Return why the model declines (https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons)."""
+    return _text(_object(message.get("stop_details")).get("explanation"))
 
 
 # ...and written.
@@ -198,27 +243,33 @@ class _Block:
             return False
 
 
-_BLOCK_BYTES = 512
+_OF_ALL: Final = (CandidateSwitched, Counted, Ended)
+"""Events that are of no candidate alone."""
+_BLOCK_BYTES: Final = 512
 """What an open block costs by itself, so that a provider cannot open tool calls without end."""
 
 
 class MessagesWriter:
     """Writes a client's stream."""
 
-    __slots__ = ("_blocks", "_finished", "_frame", "_held", "_index", "_usage")
+    __slots__ = ("_aside", "_blocks", "_finished", "_frame", "_held", "_index", "_usage")
     sequence = 0
     """Events of this format have no number."""
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
+        self._aside = False
+        """Another candidate than the first is told: this format has but one, and nobody asked for more."""
         self._blocks: deque[_Block] = deque()
         self._index = 0
         self._held = 0
         self._finished = Finished("stop")
         self._usage = Usage(input_tokens=frame.input_estimate)
 
-    def write(self, event: Event) -> bytes:  # noqa: C901 - a table of cases
+    def write(self, event: Event) -> bytes:  # noqa: C901, PLR0912 - a table of cases
         """Return the bytes that say it, or nothing while they must wait. Raises AnswerFailed: too many wait."""
+        if self._aside and not isinstance(event, _OF_ALL):
+            return b""
         match event:
             case TextDelta(text) | RefusalDelta(text):
                 block = self._last("text", {"type": "text", "text": ""})
@@ -250,8 +301,20 @@ class MessagesWriter:
                 return self._flow()
             case Ended():
                 return self._end()
-            case CandidateSwitched() | Cited() | LogprobsDelta():
+            case Cited(citation):
+                return self._cite(citation)
+            case CandidateSwitched(index):
+                self._aside = index != 0
                 return b""
+            case LogprobsDelta():
+                return b""
+
+    def _cite(self, citation: Citation) -> bytes:
+        """Say where the newest words come from, if their block is still open: a block that is closed is no more said."""
+        if not citation.url or not self._blocks or self._blocks[-1].kind != "text":
+            return b""
+        cited = encoded({"type": "citations_delta", "citation": written_citation(citation)})
+        return self._add(self._blocks[-1], cited)
 
     def _start(self, ident: str, model: str) -> bytes:
         message = {
@@ -361,22 +424,32 @@ def read_messages_reply(body: bytes) -> Reply:
     """Return what a whole answer says. Raises AnswerFailed: it is no message, or an error inside a 200."""
     read_message(body)
     message = _object(decoded(body))
-    blocks = message.get("content")
+    reason = _READ_REASON.get(_text(message.get("stop_reason")), "stop")
     sequence = message.get("stop_sequence")
-    parts = (_part(block) for block in blocks if isinstance(block, dict)) if isinstance(blocks, list) else ()
     candidate = Candidate(
-        parts=tuple(part for part in parts if part is not None),
-        reason=_READ_REASON.get(_text(message.get("stop_reason")), "stop"),
+        parts=tuple(_parts(message, declines=reason == "refused")),
+        reason=reason,
         stop_sequence=sequence if isinstance(sequence, str) else None,
     )
     usage = read_anthropic_usage(message.get("usage"))
     return Reply(_text(message.get("id")), _text(message.get("model")), (candidate,), usage)
 
 
+def _parts(message: dict[str, Json], *, declines: bool) -> Iterator[Part]:
+    blocks = message.get("content")
+    for block in blocks if isinstance(blocks, list) else ():
+        part = _part(block) if isinstance(block, dict) else None
+        if part is not None:
+            yield part
+    if declines and (why := _explanation(message)):
+        yield Refusal(why)
+
+
 def _part(block: dict[str, Json]) -> Part | None:
     match block.get("type"):
         case "text":
-            return Text(_text(block.get("text")))
+            text = _text(block.get("text"))
+            return Text(text, read_citations(block.get("citations"), len(text)))
         case "thinking":
             return Thinking(_text(block.get("thinking")), _text(block.get("signature")), origin=ORIGIN)
         case "redacted_thinking":
@@ -409,7 +482,10 @@ def write_messages_reply(reply: Reply, frame: Frame) -> bytes:
 
 def _block(part: Part) -> Json:
     match part:
-        case Text(text) | Refusal(text):
+        case Text(text, citations):
+            cited = [written_citation(citation) for citation in citations if citation.url]
+            return {"type": "text", "text": text} | ({"citations": cited} if cited else {})
+        case Refusal(text):
             return {"type": "text", "text": text}
         case Thinking():
             return written_thought(part)

@@ -25,7 +25,8 @@ from adaptors.translation.answer import TranslatedAnswer, frame_of, translated_h
 from adaptors.translation.chat_request import Options, write_chat_request
 from adaptors.translation.conversation import ChatRequest
 from adaptors.translation.formats import is_translated, request_of, translated_endpoints
-from adaptors.translation.responses_request import without_foreign_thoughts, write_responses_request
+from adaptors.translation.responses_content import without_foreign_thoughts
+from adaptors.translation.responses_request import write_responses_request
 from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequest
 from adaptors.wires.openai_chat import ChatAnswer
 from adaptors.wires.openai_errors import broken_answer, read_failure
@@ -102,7 +103,8 @@ class OpenAICompatible:
             body, dropped = self._as_chat(request, model)
         else:
             reasons = re.search(self.effort_models, model) is not None
-            body, dropped = write_responses_request(request, model, reasons=reasons)
+            fields = self.shared_fields
+            body, dropped = write_responses_request(request, model, reasons=reasons, shared_fields=fields)
         url = account.base_url.rstrip("/") + self.translated_path(account)
         headers = (*_payers(account), *self.authorization(account))
         return UpstreamRequest(b"POST", url, translated_headers(call) + headers, encoded(body), dropped)

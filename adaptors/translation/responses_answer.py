@@ -45,7 +45,8 @@ from adaptors.translation.conversation import (
     ToolStarted,
 )
 from adaptors.translation.frame import NO_USAGE, Frame, own_id
-from adaptors.translation.responses_request import written_citation, written_words
+from adaptors.translation.logprobs import written_tokens
+from adaptors.translation.responses_content import written_citation, written_words
 from adaptors.values import Usage
 from adaptors.wires.openai_errors import broken_answer
 
@@ -96,14 +97,6 @@ def _function_call(ident: str, status: str, call: ToolCall) -> Json:
 def _carrying(ident: str, thoughts: list[Thinking]) -> str:
     """Return the id of a call with the thoughts in it, unless they are too long for any id."""
     return ident if sum(len(thought.text) for thought in thoughts) > _MAX_CARRIED else packed(ident, thoughts)
-
-
-def _logprob(told: TokenLogprob) -> Json:
-    return {**_likelihood(told.token, told.logprob), "top_logprobs": [_likelihood(*other) for other in told.top]}
-
-
-def _likelihood(token: str, logprob: float) -> dict[str, Json]:
-    return {"token": token, "bytes": list(token.encode("utf-8", "replace")), "logprob": logprob}
 
 
 def written_usage(usage: Usage) -> Json:
@@ -386,7 +379,7 @@ class ResponsesWriter:
         message = self._message
         if message is None or message.refuses:
             return b""
-        told = [_logprob(token) for token in tokens]
+        told = written_tokens(tokens)
         message.logprobs += told
         written = encoded(told)
         self._hold(len(written))
@@ -496,7 +489,7 @@ def write_responses_reply(reply: Reply, frame: Frame) -> bytes:
 
 
 def _items(reply: Reply, stem: str) -> Iterator[Json]:
-    logprobs = [_logprob(told) for told in reply.first.logprobs]
+    logprobs = written_tokens(reply.first.logprobs)
     thoughts: list[Thinking] = []
     for index, parts in enumerate(_grouped(reply.first.parts)):
         first = parts[0]

@@ -38,7 +38,8 @@ from adaptors.translation.conversation import (
     ToolEnded,
     ToolStarted,
 )
-from adaptors.translation.responses_request import ORIGIN, citation_of
+from adaptors.translation.logprobs import read_tokens
+from adaptors.translation.responses_content import ORIGIN, citation_of
 from adaptors.wires.openai_errors import broken_answer, error_inside
 from adaptors.wires.openai_json import read_document
 from adaptors.wires.openai_stream import decoded_event, incomplete, passed_over
@@ -65,18 +66,6 @@ def _objects(value: Json) -> list[dict[str, Json]]:
 def _place(document: dict[str, Json], name: str = "output_index") -> int:
     index = document.get(name)
     return index if type(index) is int else 0
-
-
-def _logprobs(value: Json) -> tuple[TokenLogprob, ...]:
-    return tuple(
-        TokenLogprob(*_likelihood(told), tuple(_likelihood(other) for other in _objects(told.get("top_logprobs"))))
-        for told in _objects(value)
-    )
-
-
-def _likelihood(told: dict[str, Json]) -> tuple[str, float]:
-    logprob = told.get("logprob")
-    return _text(told.get("token")), float(logprob) if isinstance(logprob, int | float) else 0.0
 
 
 def _reason(response: dict[str, Json], *, called: bool, refused: bool) -> Reason:
@@ -129,7 +118,7 @@ class ResponsesReader:
         self._note(_place(document), _place(document, "content_index"))
         events: list[Event] = [TextDelta(text)] if text else []
         if document.get("logprobs"):
-            events.append(LogprobsDelta(_logprobs(document["logprobs"])))
+            events.append(LogprobsDelta(read_tokens(document["logprobs"])))
         return events
 
     def _note(self, index: int, part: int) -> None:
@@ -314,4 +303,4 @@ def _parts(at: int, item: dict[str, Json]) -> Iterator[Part]:
 def _all_logprobs(items: Json) -> Iterator[TokenLogprob]:
     for item in _objects(items):
         for part in _objects(item.get("content")):
-            yield from _logprobs(part.get("logprobs"))
+            yield from read_tokens(part.get("logprobs"))

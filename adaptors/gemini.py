@@ -1,7 +1,7 @@
 """Gemini: its address, its key, the model in its paths, and its own wire.
 
 A request of a Gemini client goes up as it came, with our key. A stream is always asked for as events, which can be watched;
-who wanted a JSON array gets one.
+who wanted a JSON array gets one. Requests of other formats are translated, and their answers back.
 """
 
 from __future__ import annotations
@@ -14,17 +14,31 @@ import attrs
 from adaptors.bodies import BadBody
 from adaptors.endpoints import wire_of
 from adaptors.failure import AnswerFailed, BodyState, Failure
-from adaptors.gemini_paths import DEFAULT_VERSION, DIALECT, GENERATE, JSON, split_version, with_model
-from adaptors.jsonbytes import NotJSON, decoded
+from adaptors.gemini_paths import (
+    DEFAULT_VERSION,
+    DIALECT,
+    GENERATE,
+    JSON,
+    asking_for_events,
+    asks_for_events,
+    quoted,
+    split_version,
+    with_model,
+)
+from adaptors.jsonbytes import NotJSON, decoded, encoded
 from adaptors.protocol import Answer
+from adaptors.translation.answer import TranslatedAnswer, frame_of, translated_headers
+from adaptors.translation.formats import is_translated, request_of, translated_endpoints
+from adaptors.translation.gemini_content import GenerateOptions, without_sealed
+from adaptors.translation.gemini_request import write_generate_request
 from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequest
 from adaptors.wires.gemini_errors import read_gemini_failure
 from adaptors.wires.gemini_generate import GeminiJSONAnswer, GenerateAnswer
 from adaptors.wires.openai_errors import broken_answer
 from adaptors.wires.openai_json import PassedOn
 
+_OWN: Final = (GENERATE,)
 _IDENTITY: Final[Header] = (b"accept-encoding", b"identity")
-_ALT = re.compile(rb"(?:^|&)(?:alt|%24alt|\$alt)=[^&]*")
 _NAMES_MODEL = re.compile(rb'"model"\s*:\s*"models/')
 
 
@@ -38,13 +52,15 @@ class Gemini:
     key_variable: str = "GEMINI_API_KEY"
     base_url_variable: str = "GOOGLE_GEMINI_BASE_URL"
     dialects: tuple[str, ...] = (DIALECT,)
-    translates: tuple[str, ...] = ()
+    translates: tuple[str, ...] = translated_endpoints(_OWN)
     model_families: tuple[str, ...] = ("gemini-", "gemma-", "imagen-", "veo-")
 
     # What goes up.
 
     def request(self, call: Call, account: ProviderAccount, upstream_model: str | None) -> UpstreamRequest:
         """Return the request as it came, addressed to the provider. Raises BadBody: a model that cannot be renamed."""
+        if is_translated(call, _OWN):
+            return _translated(call, account, upstream_model or call.model or "")
         renames = call.model is not None and upstream_model not in {None, call.model}
         path = with_model(call.path, str(upstream_model)) if renames else call.path
         if renames and call.body is not None and _NAMES_MODEL.search(call.body):
@@ -54,7 +70,7 @@ class Gemini:
             method=call.method,
             url=_address(account, path) + ("?" + query.decode("latin-1") if query else ""),
             headers=_headers(call, account),
-            body=call.body,
+            body=None if call.body is None else without_sealed(call.body),
         )
 
     def models_request(self, account: ProviderAccount) -> UpstreamRequest:
@@ -67,6 +83,8 @@ class Gemini:
     def answer(self, call: Call, account: ProviderAccount, upstream_model: str | None, max_event_bytes: int) -> Answer:  # noqa: ARG002 - the contract has it
         """Return a fresh reader for the 2xx answer of this call."""
         wire = wire_of(call.endpoint, stream=call.stream)
+        if is_translated(call, _OWN):
+            return TranslatedAnswer(GENERATE, call.endpoint.wire or "", frame_of(call, upstream_model, max_event_bytes))
         if wire == GENERATE:
             model = call.model if upstream_model not in {None, call.model} else None
             array = call.stream and not asks_for_events(call.query)
@@ -90,16 +108,15 @@ class Gemini:
         return tuple(name.removeprefix("models/") for name in names if isinstance(name, str) and name)
 
 
-def asks_for_events(query: bytes) -> bool:
-    """Say whether a stream is wanted as events and not as one JSON array."""
-    return bool(query) and any(found[0].endswith(b"=sse") for found in _ALT.finditer(query))
+def _translated(call: Call, account: ProviderAccount, model: str) -> UpstreamRequest:
+    body, dropped = write_generate_request(request_of(call), model, GenerateOptions())
+    method = b"streamGenerateContent?alt=sse" if call.stream else b"generateContent"
+    url = _address(account, b"/models/" + quoted(model.removeprefix("models/")) + b":" + method)
+    return UpstreamRequest(b"POST", url, (*translated_headers(call), *_key(account)), encoded(body), dropped)
 
 
 def _query(call: Call) -> bytes:
-    if not call.stream or asks_for_events(call.query):
-        return call.query
-    rest = _ALT.sub(b"", call.query).lstrip(b"&")
-    return rest + (b"&" if rest else b"") + b"alt=sse"
+    return asking_for_events(call.query) if call.stream else call.query
 
 
 def _address(account: ProviderAccount, path: bytes) -> str:

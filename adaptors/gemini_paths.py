@@ -42,6 +42,7 @@ GEMINI_PATHS: Final = PathTable(
     {"batches": None, "cachedContents": None, "files": None, "models": None, "operations": None, "tunedModels": None},
 )
 
+_ALT = re.compile(rb"(?:^|&)(?:alt|%24alt|\$alt)=[^&]*")
 _VERSIONED = re.compile(rb"(?:/v1(?:beta|alpha)?(?=/v1))*(/v1(?:beta|alpha)?[0-9]*)?(/.*)", re.DOTALL)
 _MODEL = re.compile(rb"/models/(.+):([A-Za-z]+)", re.DOTALL)
 _CALLS: Final = re.compile(rb"/models/.+:[A-Za-z]+", re.DOTALL)
@@ -71,6 +72,19 @@ def asked_by_path(path: bytes) -> tuple[str | None, bool]:
     if found is None:
         return None, False
     return unquoted(found[1]), found[2] == b"streamGenerateContent"
+
+
+def asks_for_events(query: bytes) -> bool:
+    """Say whether a stream is wanted as events and not as one JSON array."""
+    return bool(query) and any(found[0].endswith(b"=sse") for found in _ALT.finditer(query))
+
+
+def asking_for_events(query: bytes) -> bytes:
+    """Return the query with the wish for events in it, in the place of any other."""
+    if asks_for_events(query):
+        return query
+    rest = _ALT.sub(b"", query).lstrip(b"&")
+    return rest + (b"&" if rest else b"") + b"alt=sse"
 
 
 def with_model(path: bytes, model: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from adaptors.gemini_paths import GENERATE, asks_for_events
 from adaptors.jsonbytes import Json, NotJSON, decoded
 from adaptors.sse import ServerEvent, SSEParser
 from adaptors.translation.conversation import CandidateSwitched, Counted, Ended, Event, Started
@@ -38,7 +39,7 @@ class TranslatedAnswer:
         self._provider, self._client = FORMATS[provider], FORMATS[client]
         self._frame = frame
         self._parser = SSEParser(frame.max_bytes)
-        self._reader = self._provider.reader()
+        self._reader = self._provider.reader(frame)
         self._writer = self._client.writer(frame)
         self.content_seen = False
         self.complete = False
@@ -116,6 +117,8 @@ def frame_of(call: Call, upstream_model: str | None, max_bytes: int) -> Frame:
         include_usage=call.include_usage,
         input_estimate=_estimate(call.body) if call.endpoint.wire == "anthropic_messages" else 0,
         echo=FORMATS[call.endpoint.wire or ""].echo(call),
+        candidates=FORMATS[call.endpoint.wire or ""].candidates(call),
+        array=call.endpoint.wire == GENERATE and call.stream and not asks_for_events(call.query),
     )
 
 

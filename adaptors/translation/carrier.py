@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
@@ -29,6 +30,9 @@ _FROM_ID = str.maketrans("-_", "+/")
 _SEAL = "X19ydDFf"
 """The mark in base64, as which signatures are checked by clients: what follows it is base64 too."""
 SEAL = _SEAL.encode()
+
+MAX_CARRIED: Final = 256 * 1024
+"""Characters of thought that are carried: more than the largest budget of 64,000 tokens fills."""
 
 _decode = msgspec.json.Decoder(tuple[Thinking, ...]).decode
 

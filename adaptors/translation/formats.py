@@ -18,6 +18,9 @@ from adaptors.translation.chat_answer import ChatReader, ChatWriter, read_chat_r
 from adaptors.translation.chat_request import read_chat_request
 from adaptors.translation.conversation import ChatRequest, Reply
 from adaptors.translation.frame import Frame, StreamReader, StreamWriter
+from adaptors.translation.gemini_answer import GenerateReader, read_generate_reply
+from adaptors.translation.gemini_request import read_generate_request
+from adaptors.translation.gemini_writer import GenerateWriter, write_generate_reply
 from adaptors.translation.messages_answer import (
     MessagesReader,
     MessagesWriter,
@@ -29,6 +32,8 @@ from adaptors.translation.responses_answer import ResponsesWriter, write_respons
 from adaptors.translation.responses_reader import ResponsesReader, read_responses_reply
 from adaptors.translation.responses_request import read_responses_request, responses_echo
 from adaptors.values import Call
+from adaptors.wires.gemini_generate import candidates_asked_for
+from adaptors.wires.openai_chat import choices_asked_for
 
 
 @attrs.frozen
@@ -39,13 +44,15 @@ class Format:
     """The endpoints whose calls are such requests."""
     read_request: Callable[[Call], ChatRequest]
     """Raises BadBody: what is no such request, or cannot be said in any other format."""
-    reader: Callable[[], StreamReader]
+    reader: Callable[[Frame], StreamReader]
     writer: Callable[[Frame], StreamWriter]
     read_reply: Callable[[bytes], Reply]
     """Raises AnswerFailed: it is no such answer, or an error inside a 200."""
     write_reply: Callable[[Reply, Frame], bytes]
     echo: Callable[[Call], Mapping[str, Json]] = lambda _: {}
     """What answers repeat of their request."""
+    candidates: Callable[[Call], int] = lambda _: 1
+    """How many answers are asked for."""
 
 
 FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
@@ -53,15 +60,16 @@ FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
         "openai_chat": Format(
             endpoints=("chat.completions",),
             read_request=lambda call: read_chat_request(call.body),
-            reader=ChatReader,
+            reader=lambda _: ChatReader(),
             writer=ChatWriter,
             read_reply=read_chat_reply,
             write_reply=write_chat_reply,
+            candidates=choices_asked_for,
         ),
         "anthropic_messages": Format(
             endpoints=("messages",),
             read_request=lambda call: read_messages_request(call.body),
-            reader=MessagesReader,
+            reader=lambda _: MessagesReader(),
             writer=MessagesWriter,
             read_reply=read_messages_reply,
             write_reply=write_messages_reply,
@@ -69,11 +77,20 @@ FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
         "openai_responses": Format(
             endpoints=("responses",),
             read_request=lambda call: read_responses_request(call.body),
-            reader=ResponsesReader,
+            reader=lambda _: ResponsesReader(),
             writer=ResponsesWriter,
             read_reply=read_responses_reply,
             write_reply=write_responses_reply,
             echo=lambda call: responses_echo(call.body),
+        ),
+        "gemini_generate": Format(
+            endpoints=("models.generate_content", "models.stream_generate_content"),
+            read_request=read_generate_request,
+            reader=lambda frame: GenerateReader(frame.candidates),
+            writer=GenerateWriter,
+            read_reply=read_generate_reply,
+            write_reply=write_generate_reply,
+            candidates=candidates_asked_for,
         ),
     }
 )

@@ -25,6 +25,10 @@ class Frame:
     """Tokens that the request may have, for a format that tells them before they are counted."""
     echo: Mapping[str, Json] = attrs.field(factory=dict)
     """What the answer repeats of the request, in a format whose answers do."""
+    candidates: int = 1
+    """How many answers were asked for, each of which must have come to its end."""
+    array: bool = False
+    """A stream is one JSON array, as clients of the Gemini API get it that ask for no events."""
 
 
 class StreamReader(Protocol):

@@ -17,8 +17,7 @@ from adaptors.dialects.anthropic import ANTHROPIC
 from adaptors.dialects.gemini import GEMINI, GEMINI_ARRAY
 from adaptors.dialects.openai import CHAT, dialect_of
 from adaptors.endpoints import OPENAI_PATHS, nearest, normalise
-from adaptors.gemini import asks_for_events
-from adaptors.gemini_paths import GEMINI_PATHS, is_gemini, split_version
+from adaptors.gemini_paths import GEMINI_PATHS, asks_for_events, is_gemini, split_version
 from adaptors.paths import PathTable
 from adaptors.protocol import Dialect
 from adaptors.values import Endpoint

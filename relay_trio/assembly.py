@@ -363,7 +363,7 @@ def _names(catalog: Catalog) -> dict[str, list[str]]:
 _FIXED_AT_START = (
     "listen", "workers", "max_concurrency", "max_queue", "max_buffered_bytes", "log_level", "log_buffer_bytes",
     "ca_bundle", "tls_cert", "tls_key", "limits.queue", "limits.client_head", "limits.client_idle", "limits.client_write",
-    "limits.pool_idle", "limits.drain_s",
+    "limits.pool_idle", "limits.drain_s", "run_directory",
 )  # fmt: skip
 
 

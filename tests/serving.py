@@ -142,14 +142,21 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 @asynccontextmanager
 async def served(
-    directory: Path, words: Sequence[str] = SERVE, variables: Mapping[str, str] | None = None, *, unread: bool = False
+    directory: Path,
+    words: Sequence[str] = SERVE,
+    variables: Mapping[str, str] | None = None,
+    *,
+    unread: bool = False,
+    program: str = sys.executable,
+    pass_fds: Sequence[int] = (),
 ) -> AsyncIterator[Running]:
     """Run a program in this directory for the length of the block; then it is killed if it has not ended.
 
     With `unread` nobody reads its stdout.
     """
     process = await trio.lowlevel.open_process(
-        [sys.executable, *words],
+        [program, *words],
+        pass_fds=pass_fds,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

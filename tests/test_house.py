@@ -156,6 +156,7 @@ LOW_LEVEL = {
     "relay_trio/scopes/request_scope.py": {"current_task", "Task"},
     "relay_trio/demo.py": {"checkpoint"},
     "relay_trio/edge/handlers/own.py": {"checkpoint"},
+    "relay_trio/edge/succession.py": {"open_process"},
     "relay_trio/edge/supervisor.py": {"open_process"},
     "relay_trio/edge/worker_seat.py": {"wait_readable"},
 }  # fmt: skip

@@ -20,8 +20,10 @@ from relay_trio.cli.greeting import address_of, greet, say_start, url_of
 from relay_trio.cli.ports import address_in_use
 from relay_trio.cli.startup import Started, start
 from relay_trio.cli.terminal import CommandFailed
-from relay_trio.edge.listening import AddressInUse, CannotListen, open_listeners
+from relay_trio.edge.listening import AddressInUse, CannotListen, given_listeners, open_listeners
 from relay_trio.edge.server import Server, end_process_at_once
+from relay_trio.edge.service_manager import find_manager
+from relay_trio.edge.succession import Place, RunDirectoryUnfitError, Succession, find_predecessor
 from relay_trio.edge.supervisor import WorkerPlan, run_workers
 from relay_trio.edge.worker_seat import SupervisorLink, WorkerSeat, take_seat
 from relay_trio.settings.model import Settings
@@ -34,26 +36,52 @@ def run(arguments: argparse.Namespace) -> int:
     configuration = configured(arguments.config, arguments.listen)
     settings = configuration.settings
     seat = take_seat()
-    listeners = seat.listening_sockets() if seat is not None else _listen(settings)
+    succession = Succession() if seat is not None else _succession(settings)
+    listeners = seat.listening_sockets() if seat is not None else _listen(settings, succession)
     started = start(configuration, arguments.config, arguments.listen, seat)
     if seat is None:
         say_start(settings)
+        if succession.predecessor is not None:
+            get_logger().info("taking_over", from_pid=succession.predecessor.pid)
         greet(settings, url_of(settings, listeners[0]))
         if settings.workers > 1:
-            return _supervise(arguments, settings, listeners, started)
-    return _serve(started, listeners, seat, since)
+            return _supervise(arguments, settings, listeners, started, succession)
+    return _serve(started, listeners, seat, since, succession)
 
 
-def _listen(settings: Settings) -> list[socket.socket]:
+def _succession(settings: Settings) -> Succession:
+    """Find the relay whose place we take, if there is a directory to look in, and who started us."""
+    environment = dict(os.environ)
+    manager = find_manager()
+    predecessor = None
+    if settings.run_directory is not None:
+        try:
+            predecessor = find_predecessor(settings.run_directory)
+        except (RunDirectoryUnfitError, OSError) as error:
+            raise CommandFailed(f"RELAY_RUN_DIRECTORY: {error}", status=2) from error
+    command = (sys.executable, "-m", "relay_trio", *sys.argv[1:])
+    return Succession(manager, predecessor, command=command, environment=environment)
+
+
+def _listen(settings: Settings, succession: Succession) -> list[socket.socket]:
+    """Return what we accept from, and take our place in the run directory with it."""
+    taken_over = succession.predecessor.listening if succession.predecessor is not None else []
     try:
-        return open_listeners(settings.listen)
+        listeners = given_listeners() or open_listeners(settings.listen, taken_over)
+        if settings.run_directory is not None:
+            succession.place = Place(settings.run_directory, listeners)
     except AddressInUse as error:
         raise CommandFailed(address_in_use(error.host, error.port), status=2) from error
     except CannotListen as error:
         raise CommandFailed(str(error), status=2) from error
+    except RunDirectoryUnfitError as error:
+        raise CommandFailed(f"RELAY_RUN_DIRECTORY: {error}", status=2) from error
+    return listeners
 
 
-def _serve(started: Started, listeners: list[socket.socket], seat: WorkerSeat | None, since: float) -> int:
+def _serve(
+    started: Started, listeners: list[socket.socket], seat: WorkerSeat | None, since: float, succession: Succession
+) -> int:
     """Serve in this process: alone, or as one of a supervisor's workers."""
     log = get_logger()
     process = started.process()
@@ -73,12 +101,15 @@ def _serve(started: Started, listeners: list[socket.socket], seat: WorkerSeat | 
         end_process_at_once()
 
     server = Server(build_app(process), process.settings, process.drain, log, end_at_once)
-    orphaned = trio.sleep_forever if link is None else link.wait_supervisor_gone
-    return trio.run(partial(server.serve, listeners, ready, orphaned))
+    return trio.run(partial(server.serve, listeners, ready, succession, link))
 
 
 def _supervise(
-    arguments: argparse.Namespace, settings: Settings, listeners: list[socket.socket], started: Started
+    arguments: argparse.Namespace,
+    settings: Settings,
+    listeners: list[socket.socket],
+    started: Started,
+    succession: Succession,
 ) -> int:
     command = [sys.executable, "-m", "relay_trio", "serve"]
     if arguments.config is not None:
@@ -95,6 +126,7 @@ def _supervise(
             listening=tuple(listeners),
             drain_s=settings.limits.drain_s,
             environment=environment,
+            succession=succession,
         ),
         started.sink,
     )

@@ -25,8 +25,8 @@ class Connection(Protocol):
     """What an exchange needs of its connection."""
 
     @property
-    def terminated(self) -> bool:
-        """The server is shutting down."""
+    def leaving(self) -> bool:
+        """The server is shutting down, or another one accepts in its place: this answer is the connection's last."""
         ...
 
     def date(self) -> bytes:
@@ -140,7 +140,7 @@ class ASGIExchange:
             lines.append(b"transfer-encoding: chunked\r\n")
 
     def _say_whether_it_stays(self, lines: list[bytes]) -> None:
-        if not self.keep_alive or self._connection.terminated or self._request.wants_continue:
+        if not self.keep_alive or self._connection.leaving or self._request.wants_continue:
             self.keep_alive = False
             lines.append(b"connection: close\r\n")
         elif self._request.http_10:

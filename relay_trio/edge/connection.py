@@ -105,7 +105,6 @@ class ClientConnection:
         # hypercorn's own default cuts live streams after 3 s; read when its shutdown begins.
         self._config.graceful_timeout = max(self._config.graceful_timeout, services.drain_s)
         services.balance.client_connections.opened += 1
-        services.gate.entered()
         services.live.add(self)
         self._sock: HubSocket | None = None
         try:
@@ -170,6 +169,11 @@ class ClientConnection:
     def terminated(self) -> bool:
         """Hypercorn is shutting down: idle connections have no reason to stay."""
         return bool(self._context.terminated.is_set())
+
+    @property
+    def leaving(self) -> bool:
+        """The next answer is the last one here. An idle connection may still ask for it: a close could cross its request."""
+        return self.terminated or self._services.gate.stopped
 
     def _told_hangup(self) -> None:
         self._gone.set()

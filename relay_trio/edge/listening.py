@@ -1,10 +1,11 @@
-"""The sockets that we accept from."""
+"""The sockets that we accept from: given by the service manager, taken over from the relay before us, or bound here."""
 
 from __future__ import annotations
 
 import errno
 import os
 import socket
+from collections.abc import MutableMapping, Sequence
 
 from relay_trio.edge.server import BACKLOG
 
@@ -22,23 +23,68 @@ class CannotListen(Exception):
     """The address cannot be listened on."""
 
 
-def open_listeners(addresses: tuple[str, ...]) -> list[socket.socket]:
-    """Return one bound, listening socket for each `host:port`. Raises AddressInUse, CannotListen; leaves none open then."""
+_FIRST_GIVEN_FD = 3
+"""sd_listen_fds(3): the sockets follow on stdin, stdout and stderr."""
+
+
+def given_listeners(environment: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
+    """Return the sockets that the service manager listens on for us (LISTEN_FDS), or none.
+
+    The variables are taken out of the environment: they speak of this process, and of none that it starts.
+    """
+    pid, count, _ = (environment.pop(name, None) for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"))
+    if pid != str(os.getpid()) or count is None or not count.isdecimal():
+        return []
+    return [_adopted(fd) for fd in range(_FIRST_GIVEN_FD, _FIRST_GIVEN_FD + int(count))]
+
+
+def _adopted(fd: int) -> socket.socket:
+    sock = socket.socket(fileno=fd)
+    sock.set_inheritable(False)
+    sock.setblocking(False)
+    return sock
+
+
+def open_listeners(addresses: tuple[str, ...], taken_over: Sequence[socket.socket] = ()) -> list[socket.socket]:
+    """Return one bound, listening socket for each `host:port`, those that were taken over first of all.
+
+    Of these the ones that nobody wants any more are closed. Raises AddressInUse, CannotListen; leaves none open then.
+    """
+    there: dict[tuple[str, int] | None, socket.socket] = {sock.getsockname()[:2]: sock for sock in taken_over}
     opened: list[socket.socket] = []
     try:
-        opened.extend(map(_listener, addresses))
+        for address in addresses:
+            name = _resolved(address)
+            opened.append(there.pop(name) if name in there else _listener(address))
     except BaseException:
         for sock in opened:
             sock.close()
         raise
+    finally:
+        for sock in there.values():
+            sock.close()
     return opened
 
 
-def _listener(address: str) -> socket.socket:
-    host, _, port_text = address.rpartition(":")
+def _split(address: str) -> tuple[str, int, socket.AddressFamily]:
+    host, _, port = address.rpartition(":")
     host = host.strip("[]")
-    port = int(port_text)
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    return host, int(port), socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _resolved(address: str) -> tuple[str, int] | None:
+    """Return the address as getsockname(2) says it of a socket that is bound to it; None if it has no such name."""
+    host, port, family = _split(address)
+    try:
+        found = socket.getaddrinfo(host or None, port, family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError:
+        return None
+    return str(found[0][4][0]), int(found[0][4][1])
+
+
+def _listener(address: str) -> socket.socket:
+    host, port, family = _split(address)
+    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if os.name == "posix":  # elsewhere it would let two programs share the port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

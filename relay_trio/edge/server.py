@@ -4,6 +4,9 @@ first SIGTERM or SIGINT   /readyz says 503, new requests get 503, monitoring ans
 no live request left, or RELAY_DRAIN_TIMEOUT over: the rest is cancelled, each with its dialect's error event
 then                      hypercorn's own shutdown: listeners closed, idle connections ended, lifespan ended
 second signal             at once, exit status 1
+
+Where a successor accepts in our place (`succession`), the listeners are closed at once, and what comes over the connections
+that are here is served: each is closed after its next answer, or when it was idle for as long as any may be.
 """
 
 from __future__ import annotations
@@ -11,14 +14,17 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config, Sockets
 from hypercorn.trio.run import worker_serve
 
+from relay_trio.edge.accepting import GATE
 from relay_trio.edge.app import App, Running
+from relay_trio.edge.succession import Succession
+from relay_trio.edge.worker_seat import SupervisorLink
 from relay_trio.errors import Ended
 from relay_trio.relay.services import Drain, Log
 from relay_trio.settings.model import CLEANUP_S, Settings
@@ -26,6 +32,7 @@ from relay_trio.telemetry.log import HypercornLogger
 
 BACKLOG = 2048
 """Connections that the kernel keeps until they are accepted; it takes at most net.core.somaxconn."""
+_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR2", "SIGBREAK")
 _SHUTDOWN_S = 3.0
 """hypercorn's own shutdown, when nothing is live any more."""
 
@@ -54,7 +61,9 @@ class Server:
         self._log = log
         self._end_at_once = end_at_once
         self._why = ""
-        self._drain_begun = trio.Event()
+        self._end_begun = trio.Event()
+        self._patience = trio.CancelScope()
+        """For connections that are only kept: it ends when new requests are refused anyway."""
         self._drained = trio.Event()
         self._crashed = False
 
@@ -62,23 +71,30 @@ class Server:
         self,
         sockets: list[socket.socket],
         ready: Callable[[], None],
-        orphaned: Callable[[], Awaitable[None]] = trio.sleep_forever,
+        succession: Succession | None = None,
+        link: SupervisorLink | None = None,
     ) -> int:
         """Serve until a signal has been obeyed; return the exit status: 0 if no live request was cut.
 
-        `ready` is called when connections are accepted; when `orphaned` returns, the supervisor has died.
+        `ready` is called when connections are accepted. A worker has a link to its supervisor, a lone process its
+        place in a succession.
         """
         config = hypercorn_config(self._settings)
         secure = config.ssl_enabled
         listening = Sockets(sockets if secure else [], [] if secure else sockets, [])
-        names = [name for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+        succession = Succession() if succession is None else succession
+        names = [name for name in _SIGNALS if hasattr(signal, name)]
         with trio.open_signal_receiver(*(getattr(signal, name) for name in names)) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._obey, signals, nursery, name="signals")
-                nursery.start_soon(self._follow, orphaned, name="supervisor watch")
-                nursery.start_soon(self._drain_when_told, name="drain")
+                nursery.start_soon(self._obey, signals, nursery, succession, name="signals")
+                nursery.start_soon(self._follow, link, name="supervisor watch")
+                nursery.start_soon(self._drain_when_told, succession, name="drain")
+                nursery.start_soon(succession.start_successors, name="successors")
                 await nursery.start(self._run_hypercorn, config, listening, name="hypercorn")
                 ready()
+                succession.serving()
+                nursery.start_soon(self._give_way, succession, name="succession")
+                nursery.start_soon(succession.be_watched, name="service manager")
                 await self._drained.wait()
                 with trio.move_on_after(_SHUTDOWN_S + CLEANUP_S):
                     await self._ended.wait()
@@ -106,45 +122,80 @@ class Server:
             self._drained.set()
             self._ended.set()
 
-    async def _obey(self, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
+    async def _obey(self, signals: AsyncIterator[int], nursery: trio.Nursery, succession: Succession) -> None:
         async for number in signals:
-            running = self._app.running
-            if number == getattr(signal, "SIGHUP", None):
+            running, name = self._app.running, signal.Signals(number).name
+            if name == "SIGHUP":
                 if running is not None:
                     running.reload()
+            elif name == "SIGUSR2":
+                succession.restart()
             elif self._drain.draining:
-                self._log.warning("server_ended_at_once", signal=signal.Signals(number).name)
+                self._log.warning("server_ended_at_once", signal=name)
                 self._end_at_once()
                 nursery.cancel_scope.cancel(reason="a second signal")
             else:
-                self.begin_drain(signal.Signals(number).name)
+                self.begin_drain(name)
 
-    async def _follow(self, orphaned: Callable[[], Awaitable[None]]) -> None:
-        await orphaned()
+    async def _follow(self, link: SupervisorLink | None) -> None:
+        if link is None:
+            await trio.sleep_forever()
+        elif await link.wait_told_to_leave():
+            self.leave("another supervisor's workers serve")
+            await link.wait_told_to_leave()
         self.begin_drain("the supervisor has died")
+        await trio.sleep_forever()
+
+    async def _give_way(self, succession: Succession) -> None:
+        successor = await succession.wait_taken(self._count_sockets)
+        self.leave(f"pid {successor} serves")
+        await trio.sleep_forever()  # whoever counts tasks expects this one
+
+    def _count_sockets(self, change: int) -> None:
+        self._drain.sockets += change
 
     def begin_drain(self, why: str) -> None:
         """From now on no new request is taken."""
         if not self._drain.draining:
             self._drain.draining = True
-            self._why = why
-            self._drain_begun.set()
+            self._patience.cancel(reason=why)
+            self._begin_end(why)
 
-    async def _drain_when_told(self) -> None:
+    def leave(self, why: str) -> None:
+        """From now on another process accepts, also while we drain. Who has a connection here may still use it once."""
+        if not self._drain.left:
+            self._drain.left = True
+            self._count_sockets(-GATE.stop())
+            self._log.info("listeners_closed", why=why)
+            self._begin_end(why)
+
+    def _begin_end(self, why: str) -> None:
+        if not self._end_begun.is_set():
+            self._why = why
+            self._end_begun.set()
+
+    async def _drain_when_told(self, succession: Succession) -> None:
         """Let live requests end, cut the rest. The task is there from the start, as whoever counts tasks expects."""
-        await self._drain_begun.wait()
+        await self._end_begun.wait()
+        succession.ending()
         running, why = self._app.running, self._why
         if running is not None:
             limit = self._settings.limits.drain_s
             live = _live_requests(running)
             self._log.info("drain_started", why=why, live=live, limit_s=limit)
             with trio.move_on_after(limit):
-                await _wait_no_requests(running)
+                await self._wait_at_rest(running)
             _cut(running)
             with trio.move_on_after(CLEANUP_S):
                 await _wait_no_requests(running)
             self._log.info("drain_ended", live=live, finished=self._drain.finished, cut=self._drain.cut)
         self._drained.set()
+
+    async def _wait_at_rest(self, running: Running) -> None:
+        if self._drain.left:
+            with self._patience:
+                await GATE.wait_empty()
+        await _wait_no_requests(running)
 
 
 def _live_requests(running: Running) -> int:

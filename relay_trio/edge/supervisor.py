@@ -9,6 +9,7 @@ hypercorn has workers too, but does not supervise: one that dies ends the whole 
     SIGTERM, SIGINT    drain: the workers get SIGTERM and the drain's time; then they are killed
     another of them    the workers are killed at once; exit status 1
     SIGHUP             passed on to every worker that serves
+    SIGUSR2            a successor is started, which takes our place when all its workers serve (`succession`)
     exit status        0: all workers ended with 0; 1: one did not; 2: none could start
 """
 
@@ -29,8 +30,9 @@ from pathlib import Path
 import attrs
 import trio
 
+from relay_trio.edge.succession import Succession
 from relay_trio.edge.whole_lines import CutLine, WholeLines
-from relay_trio.edge.worker_seat import READY, WorkerSeat, metrics_directory
+from relay_trio.edge.worker_seat import LEAVE, READY, WorkerSeat, metrics_directory
 from relay_trio.scopes.shielded import shielded
 from relay_trio.telemetry.log import get_logger
 from relay_trio.telemetry.log_writer import LogSink
@@ -85,6 +87,7 @@ class WorkerPlan:
     listening: tuple[socket.socket, ...]
     drain_s: float
     environment: Mapping[str, str] = attrs.field(factory=lambda: dict(os.environ))
+    succession: Succession = attrs.field(factory=Succession)
 
 
 @attrs.define
@@ -135,6 +138,14 @@ class _Worker:
     copied: trio.Event = attrs.field(factory=trio.Event)
     """Set when all that it wrote has been read."""
 
+    def leave(self) -> None:
+        """Tell it that others accept. One that does not serve yet has no connection to wait for."""
+        if self.serves:
+            with contextlib.suppress(OSError):
+                os.write(self.link.fileno(), LEAVE)
+        else:
+            self.process.terminate()
+
 
 class Supervisor:
     """The state of one run: who lives, whether we are ending, and how the ended ones ended."""
@@ -144,7 +155,10 @@ class Supervisor:
         self._sink = sink
         self._runtime = runtime
         self._live: dict[int, _Worker] = {}  # by slot: at most plan.count
+        self._served: set[int] = set()  # slots whose worker has served at least once
         self._ending = trio.Event()
+        self._all_serve = trio.Event()
+        self._told_to_end = False
         self._end_signal = "SIGTERM"
         self._exit_status = 0
 
@@ -154,10 +168,13 @@ class Supervisor:
 
     async def run(self) -> int:
         """Keep the seats filled until told to end; returns the exit status."""
-        with trio.open_signal_receiver(*_signals("SIGTERM", "SIGINT", "SIGHUP")) as signals:
+        with trio.open_signal_receiver(*_signals("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR2")) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._obey, signals)
                 nursery.start_soon(self._kill_after_the_drain)
+                nursery.start_soon(self._give_way)
+                nursery.start_soon(self._plan.succession.start_successors)
+                nursery.start_soon(self._plan.succession.be_watched)
                 async with trio.open_nursery() as seats:
                     for slot in range(self._plan.count):
                         seats.start_soon(self._keep_seat, slot)
@@ -172,17 +189,32 @@ class Supervisor:
             name = signal.Signals(number).name
             if name == "SIGHUP":
                 self._reload_all()
-            elif not self._ending.is_set():
+            elif name == "SIGUSR2":
+                self._plan.succession.restart()
+            elif not self._told_to_end:
                 self._end(name)
             else:
                 self._kill_all(f"a second signal ({name})")
                 self._exit_status = 1
 
     def _end(self, why: str) -> None:
-        _log.info("workers_draining", why=why, workers=len(self._live), limit_s=self._plan.drain_s + DRAIN_GRACE_S)
-        self._ending.set()
+        self._told_to_end = True
+        self._begin_end(why)
         for worker in self._live.values():
             worker.process.terminate()
+
+    def _begin_end(self, why: str) -> None:
+        _log.info("workers_draining", why=why, workers=len(self._live), limit_s=self._plan.drain_s + DRAIN_GRACE_S)
+        self._ending.set()
+        self._plan.succession.ending()
+
+    async def _give_way(self) -> None:
+        """When another one's workers accept, let ours end with their last connections."""
+        await self._all_serve.wait()
+        successor = await self._plan.succession.wait_taken(lambda _: None)
+        self._begin_end(f"pid {successor} serves")
+        for worker in self._live.values():
+            worker.leave()
 
     async def _kill_after_the_drain(self) -> None:
         await self._ending.wait()
@@ -291,6 +323,10 @@ class Supervisor:
         worker.serves = True
         ready_ms = round((trio.current_time() - worker.started_at) * 1000)
         _log.info("worker_ready", slot=worker.seat.slot, worker_pid=worker.process.pid, ready_ms=ready_ms)
+        self._served.add(worker.seat.slot)
+        if len(self._served) == self._plan.count and not self._all_serve.is_set():
+            self._all_serve.set()
+            self._plan.succession.serving()
         if worker.missed_reload:
             worker.process.send_signal(signal.Signals["SIGHUP"])
 

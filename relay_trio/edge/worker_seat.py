@@ -1,7 +1,8 @@
 """What a worker has from its supervisor: a numbered seat, the listening sockets, and a link between the two.
 
-The link is a pair of connected sockets. The worker says one byte over it when it serves; each side sees its end when
-the other side is gone, however that died. So no worker survives its supervisor, holding the port for nobody.
+The link is a pair of connected sockets. The worker says one byte over it when it serves; the supervisor says one when
+another supervisor's workers accept; each side sees its end when the other side is gone, however that died. So no worker
+survives its supervisor, holding the port for nobody.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ VARIABLE = "_RELAY_TRIO_WORKER"
 """Not `RELAY_*`: those are settings, and whoever reads the settings reports the ones it does not know."""
 
 READY = b"r"
+LEAVE = b"l"
 
 
 @attrs.frozen
@@ -74,9 +76,13 @@ class SupervisorLink:
         except OSError:
             return
 
-    async def wait_supervisor_gone(self) -> None:
-        """Return when the supervisor has died: time to drain and go. It never sends, so what can be read is the end."""
+    async def wait_told_to_leave(self) -> bool:
+        """Return True when the supervisor says that others accept now, False when it has died: time to drain and go."""
         await trio.lowlevel.wait_readable(self._socket)
+        try:
+            return self._socket.recv(1) == LEAVE
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Close this end."""

@@ -104,7 +104,7 @@ class Pipeline:
     def _account(self, record: Record, *, quiet: bool) -> None:
         services = self.services
         record.finish()
-        if services.drain.draining and not quiet:
+        if services.drain.ending and not quiet:
             if record.outcome is Ended.DRAINED:
                 services.drain.cut += 1
             elif record.outcome is not Ended.REJECTED:

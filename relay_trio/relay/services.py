@@ -55,8 +55,18 @@ class Drain:
     """Whether the process is going down, and what became of its live requests."""
 
     draining: bool = False
+    """New requests are refused."""
+    left: bool = False
+    """Another process accepts in our place. What comes over the connections that we have is still served."""
+    sockets: int = 0
+    """Open for the hand-over to a successor, or closed by it (then below 0): for whoever counts descriptors."""
     finished: int = 0
     cut: int = 0
+
+    @property
+    def ending(self) -> bool:
+        """The process will end with what is live now."""
+        return self.draining or self.left
 
 
 @attrs.frozen(eq=False)

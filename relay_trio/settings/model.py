@@ -298,6 +298,12 @@ class Settings:
         None, references.path(), "certificate chain (PEM) shown to clients", "RELAY_TLS_CERT"
     )
     tls_key: Path | None = setting(None, references.path(), "its private key (PEM)", "RELAY_TLS_KEY")
+    run_directory: Path | None = setting(
+        None,
+        references.directory(),
+        "a private directory, where a successor finds this relay and takes its listeners over; unset = none can",
+        "RELAY_RUN_DIRECTORY",
+    )
     default_channel: str | None = setting(
         None,
         kinds.NAME,

@@ -30,6 +30,18 @@ def path() -> Scalar[Path]:
     return Scalar(read, "path of a file")
 
 
+def directory() -> Scalar[Path]:
+    """A directory, which may be made later; a relative one is beside `relay.toml` (from the environment: where we run)."""
+
+    def read(raw: object, around: Around) -> Path:
+        found = (around.directory / Path(text_of(raw)).expanduser()).absolute()
+        if found.exists() and not found.is_dir():
+            raise Unfit("is no directory")
+        return found
+
+    return Scalar(read, "path of a directory")
+
+
 def secret() -> Scalar[Secret]:
     """A key: `env:NAME`, `file:path`, or itself. Whatever it is, its text is never shown."""
 

@@ -38,7 +38,7 @@ async def test_the_end_of_the_supervisor_is_seen(pair: tuple[socket.socket, Supe
     gone = trio.Event()
 
     async def wait() -> None:
-        await link.wait_supervisor_gone()
+        assert not await link.wait_told_to_leave()
         gone.set()
 
     async with trio.open_nursery() as nursery:

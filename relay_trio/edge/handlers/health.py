@@ -29,6 +29,8 @@ Json = dict[str, Any]
 _LOOKS = 5
 _BETWEEN_LOOKS_S = 0.01
 _LEVELS = ("ok", "warning", "error", "draining")
+_REFUSING = "going down: live requests go on, new ones are refused"
+_LEFT = "another process serves in this one's place: this one ends with its last connection"
 
 
 @attrs.frozen(eq=False)
@@ -54,6 +56,7 @@ class Vitals:
     def known(self) -> Known:
         """Return what the relay itself knows to be open."""
         sockets = self.hub.statistics().attached + self.siblings.connections + self.senders.sockets
+        sockets += self.drain.sockets
         return Known.now(self.registry, sockets=sockets, services=self.siblings.visitors)
 
     async def unaccounted(self) -> dict[str, int]:
@@ -126,9 +129,9 @@ class Vitals:
             if count:
                 reasons.append(f"{count} {kind} that no count knows of")
                 status = "error"
-        if self.drain.draining:
+        if self.drain.ending:
             status = "draining"
-            reasons.append("going down: live requests go on, new ones are refused")
+            reasons.append(_REFUSING if self.drain.draining else _LEFT)
         return status, reasons
 
     def _thresholds(self) -> Json:

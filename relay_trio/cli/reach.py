@@ -5,7 +5,6 @@ The commonest mistake is a base URL without its `/v1`, or with one too many: bot
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -17,9 +16,11 @@ import trio
 from adaptors.failure import AnswerFailed
 from adaptors.protocol import Adaptor
 from adaptors.values import ProviderAccount
+from relay_trio.cli.language import say
 from relay_trio.cli.summary import base_url_of
 from relay_trio.settings.model import ChannelSettings, Settings
 from relay_trio.settings.units import MIB, show_seconds
+from relay_trio.upstream.target import tls_context
 
 _LISTING_BYTES: Final = 8 * MIB
 """OpenRouter's listing, the longest we know, is below 1 MiB."""
@@ -40,12 +41,33 @@ class Finding:
 
 
 @attrs.frozen
-class _Answer:
-    """How an address answered: `models` is their number if it was a listing, else `told` says what it was."""
+class Answer:
+    """How an address answered: with these models if it was a listing; `told` says what it was."""
 
     told: str
     status: int | None = None
-    models: int | None = None
+    models: tuple[str, ...] | None = None
+
+    @property
+    def refused(self) -> bool:
+        """The address is right, the key is not."""
+        return self.status in _REFUSED
+
+
+@attrs.frozen
+class Asked:
+    """What a channel's address answered to each of its keys; `other` is the address that lists models in its place."""
+
+    base_url: str
+    answers: tuple[Answer, ...]
+    tried: str | None = None
+    """The other address, if it was tried too."""
+    other: str | None = None
+
+    @property
+    def is_right(self) -> bool:
+        """The address is that of a provider's API."""
+        return any(answer.models is not None or answer.refused for answer in self.answers)
 
 
 async def check_channels(settings: Settings, adaptors: Mapping[str, Adaptor]) -> list[Finding]:
@@ -66,39 +88,66 @@ async def check_channels(settings: Settings, adaptors: Mapping[str, Adaptor]) ->
 async def _check_channel(number: int, channel: ChannelSettings, adaptor: Adaptor, settings: Settings) -> list[Finding]:
     limit = settings.limits.with_channel(channel.limits).quick
     with trio.move_on_after(limit):
-        async with _client(channel, settings) as client:
-            return await _asked(number, channel, _Asker(client, adaptor, channel))
-    told = f"no answer within {show_seconds(limit)} s (limit RELAY_QUICK_TIMEOUT)"
+        async with client_for(channel, settings) as client:
+            return _findings(number, channel, await ask_channel(Asker(client, adaptor, channel)))
+    told = no_answer_within(limit)
     return [Finding(channel.name, right=False, text=told)]
 
 
-def _client(channel: ChannelSettings, settings: Settings) -> httpx.AsyncClient:
-    context = ssl.create_default_context()
-    if settings.ca_bundle is not None:
-        context.load_verify_locations(settings.ca_bundle)
+def no_answer_within(limit_s: float) -> str:
+    """Return what is said when the quick limit fired."""
+    return say("no answer within {seconds} s (limit RELAY_QUICK_TIMEOUT)", seconds=show_seconds(limit_s))
+
+
+def client_for(channel: ChannelSettings, settings: Settings) -> httpx.AsyncClient:
+    """Return a client that goes the channel's way, by its proxy, and has no limits of its own."""
+    context = tls_context(settings.ca_bundle)  # the relay's own: what it trusts is what is tried
     proxy = None if channel.proxy is None else channel.proxy.reveal()
     # no limits of httpx's own: the caller's scope is the limit
     return httpx.AsyncClient(verify=context, proxy=proxy, trust_env=False, timeout=None)  # noqa: S113
 
 
-async def _asked(number: int, channel: ChannelSettings, asker: _Asker) -> list[Finding]:
+async def ask_channel(asker: Asker) -> Asked:
+    """Ask with every key; where the address lists nothing, with `/v1` added or taken away too."""
+    channel = asker.channel
     given = base_url_of(channel, {channel.adaptor: asker.adaptor})
     keys = [key.reveal() for key in channel.api_keys] or [""]
-    answers = [await asker.ask(given, key) for key in keys]
-    if any(answer.models is not None or answer.status in _REFUSED for answer in answers):
-        return [_key_finding(channel, place, answer) for place, answer in enumerate(answers)]
-    if answers[0].status is None:
-        return [Finding(channel.name, right=False, text=f"{given} {answers[0].told}")]
+    asked = Asked(given, tuple([await asker.ask(given, key) for key in keys]))
+    if asked.is_right or asked.answers[0].status is None:
+        return asked
     other = other_way(given)
-    if (await asker.ask(other, keys[0])).models is not None:
-        told = f'channels[{number}].base_url: "{given}" lists no models ({answers[0].told}), "{other}" does: use that'
-        return [Finding(channel.name, right=False, text=told)]
-    return [Finding(channel.name, right=False, text=f"{given} {answers[0].told}, and {other} lists no models either")]
+    lists = (await asker.ask(other, keys[0])).models is not None
+    return attrs.evolve(asked, tried=other, other=other if lists else None)
 
 
-def _key_finding(channel: ChannelSettings, place: int, answer: _Answer) -> Finding:
-    text = f"api_keys[{place}]: {answer.told}" if channel.api_keys else answer.told
-    return Finding(channel.name, right=answer.models is not None, text=text)
+def _findings(number: int, channel: ChannelSettings, asked: Asked) -> list[Finding]:
+    if asked.is_right:
+        return [
+            Finding(channel.name, right=answer.models is not None, text=with_key(channel, place, answer.told))
+            for place, answer in enumerate(asked.answers)
+        ]
+    return [Finding(channel.name, right=False, text=what_is_wrong(number, asked))]
+
+
+def with_key(channel: ChannelSettings, place: int, told: str) -> str:
+    """Return what was told to a key, by the key's place; a channel without keys has none."""
+    return f"api_keys[{place}]: {told}" if channel.api_keys else told
+
+
+def what_is_wrong(number: int, asked: Asked) -> str:
+    """Return what is wrong with an address that lists no models, and which one does."""
+    told = asked.answers[0].told
+    if asked.tried is None:
+        return f"{asked.base_url} {told}"
+    if asked.other is None:
+        return say("{url} {told}, and {other} lists no models either", url=asked.base_url, told=told, other=asked.tried)
+    return say(
+        'channels[{number}].base_url: "{url}" lists no models ({told}), "{other}" does: use that',
+        number=number,
+        url=asked.base_url,
+        told=told,
+        other=asked.other,
+    )
 
 
 def other_way(base_url: str) -> str:
@@ -108,21 +157,23 @@ def other_way(base_url: str) -> str:
 
 
 @attrs.frozen
-class _Asker:
+class Asker:
     """Asks one channel's provider for its models."""
 
     client: httpx.AsyncClient
     adaptor: Adaptor
     channel: ChannelSettings
 
-    async def ask(self, base_url: str, key: str) -> _Answer:
+    async def ask(self, base_url: str, key: str) -> Answer:
+        """Ask one address with one key for its models."""
         account = ProviderAccount(base_url, key, options=self.channel.options)
         wanted = self.adaptor.models_request(account)
         request = self.client.build_request(wanted.method.decode(), wanted.url, headers=list(wanted.headers))
         try:
             status, body = await self._answered(request)
         except httpx.HTTPError as error:
-            return _Answer(f"cannot be reached ({_without(key, str(error) or type(error).__name__)})")
+            why = _without(key, str(error) or type(error).__name__)
+            return Answer(say("cannot be reached ({why})", why=why))
         return self._read(status, body)
 
     async def _answered(self, request: httpx.Request) -> tuple[int, bytes]:
@@ -137,16 +188,16 @@ class _Asker:
                         reading.cancel(reason="no list of models is so long")
         return response.status_code, bytes(body)
 
-    def _read(self, status: int, body: bytes) -> _Answer:
+    def _read(self, status: int, body: bytes) -> Answer:
         if status in _REFUSED:
-            return _Answer(f"answers, but refuses the key ({status})", status)
+            return Answer(say("answers, but refuses the key ({status})", status=status), status)
         if status != httpx.codes.OK:
-            return _Answer(f"answers {status} to GET models", status)
+            return Answer(say("answers {status} to GET models", status=status), status)
         try:
             models = self.adaptor.models(body)
         except AnswerFailed:
-            return _Answer("answers, but with no list of models", status)
-        return _Answer(f"answers, {len(models)} models", status, len(models))
+            return Answer(say("answers, but with no list of models"), status)
+        return Answer(say("answers, {count} models", count=len(models)), status, models)
 
 
 def _without(key: str, text: str) -> str:

@@ -118,7 +118,8 @@ class ChatReader:
         self._calls = 0
         self._places: dict[tuple[int, int], tuple[int, str]] = {}
         """By the choice and the provider's index: ours, and the id; a second id at one index is a second call."""
-        self._sources: set[str] = set()
+        self._sources: dict[str, bool] = {}
+        """Addresses that stand beside the choices: whether they have been told."""
 
     def read(self, event: ServerEvent) -> list[Event]:
         """Return what this event says. Raises AnswerFailed: an error, or garbage."""
@@ -140,21 +141,22 @@ class ChatReader:
         if not self._started and chunk.get("id") != "":  # Azure's first chunk tells of the prompt's filter alone
             self._started = True
             events.append(Started(_text(chunk.get("id")), _text(chunk.get("model"))))
-        if sources := chunk.get("citations"):
-            self._cite(sources, events)
+        for citation in _sources(chunk.get("citations")):
+            if len(self._sources) < _MAX_SOURCES:
+                self._sources.setdefault(citation.url, False)
         for choice in _objects(chunk.get("choices")):
             self._one(choice, events)
+        if self._sources and any(self._finished.values()):
+            self._cite(events)
         usage = read_usage(chunk.get("usage"))
         if usage is not None:
             events.append(Counted(usage))
         return events
 
-    def _cite(self, sources: Json, events: list[Event]) -> None:
-        """Tell the addresses that xAI names at the end, and Perplexity in each chunk, once each."""
-        for citation in _sources(sources):
-            if citation.url not in self._sources and len(self._sources) < _MAX_SOURCES:
-                self._sources.add(citation.url)
-                events.append(Cited(citation))
+    def _cite(self, events: list[Event]) -> None:
+        """Tell the addresses that xAI names at the end, and Perplexity in each chunk: once each, behind all words."""
+        events += [Cited(Citation(url)) for url, told in self._sources.items() if not told]
+        self._sources = dict.fromkeys(self._sources, True)
 
     def _one(self, choice: dict[str, Json], events: list[Event]) -> None:
         index = choice.get("index") or 0
@@ -167,6 +169,7 @@ class ChatReader:
         if tokens := _read_logprobs(choice.get("logprobs")):
             events.append(LogprobsDelta(tokens))
         if reason := choice.get("finish_reason"):
+            self._cite(events)
             self._finished[self._choice] = True
             events.append(Finished(_reason(reason, refused=self._choice in self._refused)))
 

@@ -72,6 +72,8 @@ def _budgeted(limit: int, sampling: Sampling) -> Claude:
 
 
 _NO_XHIGH: Final = ("low", "medium", "high", "max")
+_NO_MINOR: Final = r"(?!-\d{1,2}(?!\d))"
+"""Behind a number no other follows, but perhaps a date."""
 
 # Models up to 4.1 answer 400 where the prompt and `max_tokens` together go past their 200,000 tokens of context, later ones
 # stop at it (https://platform.claude.com/docs/en/build-with-claude/context-windows): so the older ones get 32,000 of 64,000.
@@ -83,12 +85,12 @@ _MODELS: Final[tuple[tuple[str, Claude], ...]] = (
     (r"claude-(?:opus|sonnet|haiku)-4-5(?!\d)", _budgeted(64_000, Sampling.ONE)),
     (r"claude-(?:opus|sonnet)-4-6(?!\d)", Claude(efforts=_NO_XHIGH, sampling=Sampling.ONE)),
     (r"claude-opus-4-[78](?!\d)", Claude()),
-    (r"claude-(?:opus|sonnet)-4(?!-\d(?!\d))|claude-4-(?:opus|sonnet)", _budgeted(32_000, Sampling.ALL)),
-    (r"claude-(?:fable|mythos)-5-[1-9](?!\d)|claude-opus-5-5", Claude(off=Off.IMPOSSIBLE, can_be_forced=False)),
+    (rf"claude-(?:opus|sonnet)-4(?:-0(?!\d)|{_NO_MINOR})|claude-4-(?:opus|sonnet)", _budgeted(32_000, Sampling.ALL)),
+    (r"claude-(?:fable|mythos)-5-\d{1,2}(?!\d)|claude-opus-5-5", Claude(off=Off.IMPOSSIBLE, can_be_forced=False)),
     (r"claude-(?:fable|mythos)-5", Claude(off=Off.IMPOSSIBLE)),
     (r"claude-mythos-preview", Claude(64_000, off=Off.IMPOSSIBLE, efforts=_NO_XHIGH)),
     (r"claude-sonnet-5-5", Claude(off=Off.BETWEEN_TOOLS, can_be_forced=False)),
-    (r"claude-(?:opus|sonnet)-5(?!-\d(?!\d))|claude-haiku-5-5", Claude(off=Off.DISABLED)),
+    (rf"claude-(?:opus|sonnet)-5{_NO_MINOR}|claude-haiku-5-5", Claude(off=Off.DISABLED)),
 )
 
 _UNKNOWN: Final = Claude(32_000, sampling=Sampling.ALL)

@@ -198,6 +198,7 @@ def test_threads_are_outside_the_request_path() -> None:
 
 WALL_CLOCKS = {
     "relay_trio/assembly.py": "the Date header, keys that expire, `created` in lists of models: handed down as values",
+    "relay_trio/cli/check_baseline.py": "when a baseline was recorded, for whoever reads it later",
     "relay_trio/cli/keys.py": "a key that would be expired on the day it is made",
     "relay_trio/cli/selftest.py": "how long it took, beside the clock that jumps",
     "relay_trio/cli/serve.py": "how long the start took, also before there is a trio clock",

@@ -196,12 +196,55 @@ def _check_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help=say("show also the settings that have their defaults"))
 
 
+def _doctor_options(parser: argparse.ArgumentParser) -> None:
+    _config_option(parser)
+    parser.add_argument(
+        "--channel", action="append", metavar="NAME", help=say("only this channel; may be given more than once")
+    )
+    parser.add_argument("--spend", action="store_true", help=say("ask each channel for one tiny completion, too"))
+    parser.add_argument("--model", metavar="MODEL", help=say("what --spend asks for; default: a cheap one"))
+    parser.add_argument("--json", action="store_true", help=say("print JSON, for programs"))
+
+
 def _selftest_options(parser: argparse.ArgumentParser) -> None:
     _config_option(parser)
     parser.add_argument(
         "--only", action="append", metavar="FAULT", help=say("only this fault; may be given more than once")
     )
     parser.add_argument("--json", action="store_true", help=say("print JSON, for programs"))
+
+
+def _check_options(parser: argparse.ArgumentParser) -> None:
+    _relay_options(parser)
+    parser.add_argument(
+        "--samples", type=_between(1, 100_000, int), default=1, metavar="N", help=say("look so many times")
+    )
+    parser.add_argument(
+        "--every",
+        type=_between(0.1, 86400, float),
+        default=30.0,
+        metavar="SECONDS",
+        help=say("between two looks; default: 30"),
+    )
+    parser.add_argument("--record", type=Path, metavar="FILE", help=say("keep what was seen as a baseline"))
+    parser.add_argument("--compare", type=Path, metavar="FILE", help=say("set a baseline beside what is seen"))
+    forms = parser.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help=say("for machines"))
+    forms.add_argument("--quiet", action="store_true", help=say("say nothing if all is well"))
+    forms.add_argument("--alive", action="store_true", help=say("for health checks: 0 if it answers, however it fares"))
+
+
+def _between(low: float, high: float, kind: Callable[[str], float]) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(say("{text} is not within {low}..{high}", text=text, low=low, high=high))
+        return value
+
+    return read
 
 
 def _keys_options(parser: argparse.ArgumentParser) -> None:
@@ -220,12 +263,22 @@ _COMMANDS: Final[Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], Non
     "serve": (later("start the relay"), _serve_options),
     "check-config": (later("say what is wrong with the configuration, without starting"), _check_config_options),
     "keys": (later("make keys for clients"), _keys_options),
+    "check": (later("look at a running relay: how it fares, whether it leaks"), _check_options),
+    "doctor": (later("look at the way to every provider, and at this machine; say what to do"), _doctor_options),
     "selftest": (later("hold your configuration to the table of faults, on a clock that jumps"), _selftest_options),
 }
 
 _EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "serve": ("serve", "serve --config /etc/relay.toml --listen 0.0.0.0:3000"),
     "check-config": ("check-config", "check-config --config /etc/relay.toml --offline --all"),
+    "doctor": ("doctor", "doctor --channel openai-main --spend", "doctor --config /etc/relay.toml --json"),
     "selftest": ("selftest", "selftest --config /etc/relay.toml --only silent-mid-body"),
+    "check": (
+        "check",
+        "check --url https://relay.example --json",
+        "check --samples 20 --every 30 --record monday.json",
+        "check --compare monday.json",
+        "check --alive",
+    ),
     "keys": ("keys new alice", 'keys new ci --models "gpt-*" --concurrency 5 --expires 2027-01-01'),
 }

@@ -39,6 +39,9 @@ _OK: Final = 200
 _TLS_ALERT: Final = b"\x15\x03"
 """What a TLS server says to clear text (RFC 8446, 5.1: content type alert, legacy version 3.x)."""
 
+_FIELDS: Final = ("requests", "memory", "fds", "channels", "thresholds", "workers")
+"""Of the health, what commands read; an older relay may lack some."""
+
 _STAGES: Final = ("DNS", "connect", "TLS", "HTTP")
 
 
@@ -145,6 +148,10 @@ class RelayClient:
         found = await self._json("GET", "/api/monitor/health", None)
         if "balance" not in found:
             raise Refused(_OK, *self._no_relay())
+        if missing := [name for name in _FIELDS if name not in found]:
+            told = say("the relay at {url} is of another version: its health lacks {names}", url=self.place.url,
+                       names=", ".join(missing))  # fmt: skip
+            raise Refused(_OK, told)
         return found
 
     async def metrics(self) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import unicodedata
 from collections.abc import Sequence
 from typing import Final, TextIO
 
+_STYLED: Final = re.compile(r"\x1b\[[0-9;]*m")
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
 
@@ -33,7 +36,18 @@ def complain(lines: Sequence[str]) -> None:
 
 def show_table(rows: Sequence[Sequence[str]], *, indent: str = "  ") -> list[str]:
     """Return the rows as lines in columns; the last column is as wide as it is."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
     return [
-        indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        indent + "  ".join(_padded(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
     ]
+
+
+def width_of(text: str) -> int:
+    """Return how many columns a terminal gives to a text: two to Chinese, none to colours (Unicode, UAX 11)."""
+    plain = _STYLED.sub("", text)
+    return len(plain) + sum(unicodedata.east_asian_width(letter) in "WF" for letter in plain)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - width_of(text))

@@ -12,6 +12,7 @@ WORDS: Final[Mapping[str, str]] = {
     "what answers at {url} is no relay_trio, or a proxy hides its own paths": (
         "{url} 处应答的不是 relay_trio，或者中间的代理挡住了它自己的路径"
     ),
+    "the relay at {url} is of another version: its health lacks {names}": "{url} 处的中继是另一个版本：其健康信息缺少 {names}",
     "nothing within {seconds:g} s": "{seconds:g} 秒内没有任何回应",
     "the name server does not answer: try the address in numbers": "域名服务器不应答：请直接用 IP 地址试试",
     "nothing says no either: a firewall between here and there, or a host that is down": (

@@ -56,18 +56,15 @@ def read_input(said: Json, dropped: list[str]) -> Iterator[Message]:
 
 
 def _begins_turn(turn: list[Part], parts: tuple[Part, ...]) -> bool:
-    """Whether these parts are another turn of the same role: words after words, unless a call stands between them.
+    """Whether these parts are another turn of the same role: whatever follows words, unless it is a call.
 
-    The results of parallel calls are one turn, and so are a thought, words and calls: other formats have no place for
-    words between a call and its result.
+    The results of parallel calls are one turn. So is what follows a call, up to its result: other formats have no place for
+    words between the two.
     """
     if all(isinstance(part, ToolResult) for part in (*turn, *parts)):
         return False
-    return (
-        not any(isinstance(part, ToolCall) for part in turn)
-        and any(isinstance(part, Text | Refusal | Image | Document | ToolResult) for part in turn)
-        and not all(isinstance(part, ToolCall) for part in parts)
-    )
+    has_words = any(not isinstance(part, Thinking) for part in turn)
+    return has_words and not any(isinstance(part, ToolCall) for part in (*turn, *parts))
 
 
 def _add(turn: list[Part], parts: tuple[Part, ...]) -> None:

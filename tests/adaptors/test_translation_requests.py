@@ -17,9 +17,10 @@ from adaptors.bodies import BadBody
 from adaptors.compatible import COMPATIBLE
 from adaptors.jsonbytes import encoded
 from adaptors.translation.carrier import packed, unpacked, without_thoughts
-from adaptors.translation.chat_request import Options, chat_body, read_chat_request
+from adaptors.translation.chat_request import SHARED_FIELDS, Options, chat_body, read_chat_request
 from adaptors.translation.conversation import (
     ChatRequest,
+    Document,
     Image,
     Message,
     OutputFormat,
@@ -34,7 +35,13 @@ from adaptors.translation.messages_request import default_limit, read_messages_r
 from adaptors.values import ProviderAccount
 
 OPENAI = next(row for row in COMPATIBLE if row.name == "openai")
-OPTIONS = Options(limit_field="max_completion_tokens", takes_effort=True, replays_reasoning=False)
+OPTIONS = Options(
+    limit_field="max_completion_tokens",
+    takes_effort=True,
+    replays_reasoning=False,
+    takes_marks=True,
+    shared_fields=SHARED_FIELDS,
+)
 ACCOUNT = ProviderAccount("https://api.example", "k")
 
 # ---- Round trips
@@ -45,14 +52,16 @@ OBJECTS = st.dictionaries(
     NAMES, st.one_of(st.booleans(), st.integers(-99, 99), WORDS, st.lists(WORDS, max_size=2)), max_size=3
 )
 SCHEMAS = st.fixed_dictionaries({"type": st.just("object"), "properties": OBJECTS})
-TEXTS = st.builds(Text, WORDS)
+MARKS = st.sampled_from([None, None, {"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}])
+TEXTS = st.builds(Text, WORDS, cache=MARKS)
 IMAGES = st.one_of(
-    st.builds(Image, st.just("image/png"), st.just("iVBORw0KGgo=")),
-    st.builds(Image, url=st.just("https://example.com/cat.png")),
+    st.builds(Image, st.just("image/png"), st.just("iVBORw0KGgo="), cache=MARKS),
+    st.builds(Image, url=st.just("https://example.com/cat.png"), cache=MARKS),
 )
+FILES = st.builds(Document, st.just("application/pdf"), st.just("JVBERi0="), title=NAMES, cache=MARKS)
 CALLS = st.builds(ToolCall, NAMES, NAMES, OBJECTS.map(lambda value: encoded(value).decode()))
-RESULTS = st.builds(ToolResult, NAMES, st.tuples(TEXTS))
-USER = st.tuples(st.lists(RESULTS, max_size=2), st.lists(TEXTS | IMAGES, min_size=1, max_size=3))
+RESULTS = st.builds(ToolResult, NAMES, st.tuples(st.builds(Text, WORDS)), cache=MARKS)
+USER = st.tuples(st.lists(RESULTS, max_size=2), st.lists(TEXTS | IMAGES | FILES, min_size=1, max_size=3))
 ASSISTANT = st.tuples(st.lists(TEXTS, min_size=1, max_size=1), st.lists(CALLS, max_size=3))
 
 
@@ -67,7 +76,7 @@ def requests(draw: st.DrawFn) -> ChatRequest:
         messages.append(Message("user", (*results, *shown)))
         words, calls = draw(ASSISTANT)
         messages.append(Message("assistant", (*words, *calls)))
-    tools = tuple(draw(st.lists(st.builds(Tool, NAMES, WORDS, SCHEMAS), max_size=2)))
+    tools = tuple(draw(st.lists(st.builds(Tool, NAMES, WORDS, SCHEMAS, cache=MARKS), max_size=2)))
     choices = [None, ToolChoice("auto"), ToolChoice("none"), ToolChoice("any"), ToolChoice("one", "x")]
     choice = draw(st.sampled_from(choices)) if tools else None
     return ChatRequest(
@@ -83,6 +92,21 @@ def requests(draw: st.DrawFn) -> ChatRequest:
         output=draw(st.none() | st.builds(OutputFormat, SCHEMAS, st.just("answer"))),
         user=draw(st.none() | WORDS),
         stream=draw(st.booleans()),
+        openai={"service_tier": tier} if (tier := draw(st.sampled_from(["", "auto", "default"]))) else {},
+    )
+
+
+@st.composite
+def chat_requests(draw: st.DrawFn) -> ChatRequest:
+    """Draw a request that says what only chat can."""
+    return msgspec.structs.replace(
+        draw(requests()),
+        seed=draw(st.none() | st.integers(0, 2**31)),
+        presence_penalty=draw(st.none() | st.floats(-2, 2)),
+        frequency_penalty=draw(st.none() | st.floats(-2, 2)),
+        candidates=draw(st.integers(1, 128)),
+        logprobs=draw(st.none() | st.integers(0, 20)),
+        openai=draw(st.dictionaries(st.sampled_from(sorted(SHARED_FIELDS - {"safety_identifier"})), WORDS)),
     )
 
 
@@ -115,6 +139,12 @@ def test_what_both_formats_can_say_survives_every_round_trip(request: ChatReques
     assert through_chat(request) == normal(request)
     assert through_messages(request) == normal(request)
     assert through_messages(through_chat(through_messages(request))) == normal(request)
+
+
+@given(chat_requests())
+def test_what_chat_can_say_survives_it(request: ChatRequest) -> None:
+    """Candidates, likelihoods, seeds, penalties and OpenAI's own fields."""
+    assert through_chat(request) == normal(request)
 
 
 THOUGHTS = st.lists(

@@ -287,7 +287,8 @@ class MessagesWriter:
             case ToolDelta(index, fragment):
                 return self._arguments(index, fragment)
             case ToolEnded(index):
-                self._tool(index).ended = True
+                for block in self._blocks:  # none, if its arguments were whole and another block waited
+                    block.ended = block.ended or block.tool == index
                 return self._flow()
             case Started(ident, model):
                 return self._start(ident, model)

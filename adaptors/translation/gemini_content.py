@@ -112,14 +112,18 @@ def _read_part(where: str, part: dict[str, Json], ids: CallIds) -> Iterator[Part
 
 def _read_data(where: str, data: dict[str, Json]) -> Text | Image | Document:
     media_type = want(data.get("mimeType"), str, f"{where}.mimeType")
-    content = want(data.get("data"), str, f"{where}.data").translate(_STANDARD)
+    content = _padded(want(data.get("data"), str, f"{where}.data").translate(_STANDARD))
     if media_type.startswith("image/"):
         return Image(media_type, content)
     return Text(_words_in(where, content)) if media_type.startswith("text/") else Document(media_type, content)
 
 
 _STANDARD: Final = str.maketrans("-_", "+/")
-"""Google's JSON takes both alphabets of base64; others take the standard one."""
+"""Google's JSON takes both alphabets of base64, padded or not; others take the standard one, padded."""
+
+
+def _padded(content: str) -> str:
+    return content + "=" * (-len(content) % 4)
 
 
 def _words_in(where: str, content: str) -> str:
@@ -133,7 +137,9 @@ def _read_file(where: str, file: dict[str, Json]) -> Image | Document:
     uri = want(file.get("fileUri"), str, f"{where}.fileUri")
     media_type = optional(file, "mimeType", str, f"{where}.") or ""
     if not uri.startswith(("https://", "http://")) or "generativelanguage.googleapis.com/" in uri:
-        raise refused(f"{where}.fileUri", f"`{where}` is stored and cannot be had by another provider; send its data.")
+        raise refused(
+            f"{where}.fileUri", f"`{where}.fileUri` is stored and cannot be had by another provider; send its data."
+        )
     if media_type.startswith("image/") or (not media_type and _media_type_of(uri).startswith("image/")):
         return Image(url=uri)
     return Document(media_type, url=uri)

@@ -33,6 +33,7 @@ from adaptors.translation.gemini_content import (
 )
 from adaptors.translation.gemini_schema import narrowed, widened
 from adaptors.translation.gemini_thinking import wants_signatures, written_thinking
+from adaptors.translation.losses import lost
 from adaptors.translation.reading import document_of, objects, optional, want, words
 from adaptors.values import Call
 
@@ -222,9 +223,7 @@ def _unsaid(request: ChatRequest, options: GenerateOptions) -> Iterator[str]:
         yield "strict"
     if request.user and not options.labels_field:
         yield "user"
-    marked = (part for message in request.messages for part in message.parts)
-    if any(getattr(part, "cache", None) is not None for part in (*marked, *request.tools)):
-        yield "cache_control"
+    yield from lost(request, ("citations", "cache_control"))
 
 
 def _written_config(request: ChatRequest, model: str, dropped: list[str]) -> dict[str, Json]:

@@ -11,6 +11,7 @@ from typing import Final
 
 from adaptors.jsonbytes import Json
 from adaptors.translation.conversation import Reasoning
+from adaptors.translation.effort import effort_of
 
 _LEVELLED = re.compile(r"gemini-(?:[3-9]|[1-9]\d|(?:flash|pro)(?:-lite)?-latest)")
 _TAKES_MINIMAL = re.compile(r"flash-lite|gemini-3(?:\.[0-6])?-flash")
@@ -32,7 +33,6 @@ _LEVELS: Final = {
     "xhigh": "high",
     "max": "high",
 }
-_LOW_BUDGET, _MEDIUM_BUDGET = 4096, 16_384
 _DYNAMIC: Final = -1
 
 
@@ -57,7 +57,7 @@ def _level(reasoning: Reasoning, model: str, dropped: list[str]) -> dict[str, Js
         dropped.append("reasoning_effort")
         effort = "minimal"
     if not effort and reasoning.budget:
-        effort = "low" if reasoning.budget < _LOW_BUDGET else "medium" if reasoning.budget < _MEDIUM_BUDGET else "high"
+        effort = effort_of(reasoning.budget)
     level = _LEVELS.get(effort)
     if level == "minimal" and not _TAKES_MINIMAL.search(model):
         level = "low"

@@ -75,6 +75,8 @@ def imports(*names: str) -> Callable[[ast.AST], bool]:
 
 NURSERIES = {
     "relay_trio/assembly.py": "the services of a process, under hypercorn's lifespan",
+    "relay_trio/cli/doctor.py": "channels are looked at side by side, each step under its limit",
+    "relay_trio/cli/doctor_way.py": "all addresses of a name are tried at once, under the connect limit",
     "relay_trio/cli/reach.py": "check-config asks all providers at once, under one limit",
     "relay_trio/edge/server.py": "the process: signals, the drain, hypercorn",
     "relay_trio/edge/siblings.py": "questions between workers, each under a limit of a second or two",
@@ -199,6 +201,7 @@ def test_threads_are_outside_the_request_path() -> None:
 WALL_CLOCKS = {
     "relay_trio/assembly.py": "the Date header, keys that expire, `created` in lists of models: handed down as values",
     "relay_trio/cli/check_baseline.py": "when a baseline was recorded, for whoever reads it later",
+    "relay_trio/cli/doctor_clock.py": "this machine's clock is what is looked at",
     "relay_trio/cli/keys.py": "a key that would be expired on the day it is made",
     "relay_trio/cli/selftest.py": "how long it took, beside the clock that jumps",
     "relay_trio/cli/serve.py": "how long the start took, also before there is a trio clock",

@@ -28,6 +28,7 @@ from adaptors.gemini_paths import (
 from adaptors.jsonbytes import NotJSON, decoded, encoded
 from adaptors.protocol import Answer
 from adaptors.translation.answer import TranslatedAnswer, frame_of, translated_headers
+from adaptors.translation.fetched import addresses
 from adaptors.translation.formats import is_translated, request_of, translated_endpoints
 from adaptors.translation.gemini_content import GenerateOptions, without_sealed
 from adaptors.translation.gemini_request import write_generate_request
@@ -39,6 +40,7 @@ from adaptors.wires.openai_json import PassedOn
 
 _OWN: Final = (GENERATE,)
 _IDENTITY: Final[Header] = (b"accept-encoding", b"identity")
+_GOOGLES = re.compile(r"https://(?:generativelanguage\.googleapis\.com|(?:www\.)?youtube\.com|youtu\.be)/")
 _NAMES_MODEL = re.compile(rb'"model"\s*:\s*"models/')
 
 
@@ -72,6 +74,15 @@ class Gemini:
             headers=_headers(call, account),
             body=None if call.body is None else without_sealed(call.body),
         )
+
+    def wants(self, call: Call) -> tuple[str, ...]:
+        """Return the addresses that must be fetched: those of others than Google.
+
+        Not every model takes addresses of others (https://ai.google.dev/gemini-api/docs/file-input-methods); all take bytes.
+        """
+        if not is_translated(call, _OWN) or b"http" not in (call.body or b""):
+            return ()
+        return tuple(url for url in addresses(request_of(call)) if not _GOOGLES.match(url))
 
     def models_request(self, account: ProviderAccount) -> UpstreamRequest:
         """Return the request that lists the provider's models, in one page of the largest size that the API allows."""

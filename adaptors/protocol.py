@@ -152,6 +152,18 @@ class ReadsVariables(Protocol):
         ...
 
 
+@runtime_checkable
+class WantsFetched(Protocol):
+    """An adaptor may also be this: its provider takes the bytes of pictures and documents only, not their addresses."""
+
+    def wants(self, call: Call) -> tuple[str, ...]:
+        """Return the http(s) addresses in the call that `request` needs fetched. They come back as `call.fetched`.
+
+        Raises bodies.BadBody: it is no such request.
+        """
+        ...
+
+
 @attrs.frozen
 class ErrorReport:
     """An error as a dialect is to tell it: our own failures and providers' ones in one shape.

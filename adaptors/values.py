@@ -55,6 +55,14 @@ class Endpoint:
 
 
 @attrs.frozen
+class Fetched:
+    """What stood at an address that a request points to: its media type, and its bytes in base64."""
+
+    media_type: str
+    data: str = attrs.field(repr=False)
+
+
+@attrs.frozen
 class Call:
     """What one client asks for, once its body is here (`body` is None while an upload streams).
 
@@ -76,6 +84,8 @@ class Call:
     """The client itself asked for the usage chunk (`stream_options.include_usage`)."""
     created: int = 0
     """When the call was made, in seconds since 1970: for answers of providers that do not say."""
+    fetched: Mapping[str, Fetched] = attrs.field(factory=dict, repr=False)
+    """By their addresses: what the adaptor wanted fetched (`protocol.WantsFetched`)."""
 
 
 @attrs.frozen

@@ -58,6 +58,7 @@ from relay_trio.telemetry.log_writer import LogSink
 from relay_trio.telemetry.metrics import Labels, Metrics
 from relay_trio.telemetry.process import descriptor_limit, memory, socket_descriptors
 from relay_trio.telemetry.redaction import Redactor
+from relay_trio.upstream.fetch import Fetcher
 from relay_trio.upstream.pool import Pool
 from relay_trio.upstream.target import Route, tls_context
 from relay_trio.upstream.transport import Transport
@@ -220,6 +221,7 @@ class _Relay:
             catalog=self.catalog,
             health=Health(),
             sender=self.senders,
+            fetcher=Fetcher(self.hub, self.balance, self._tls),
             admission=Admission(
                 slots, slots if settings.max_queue is None else settings.max_queue, queue, self.balance.slots
             ),

@@ -17,6 +17,7 @@ from adaptors.jsonbytes import Json
 from adaptors.translation.chat_answer import ChatReader, ChatWriter, read_chat_reply, write_chat_reply
 from adaptors.translation.chat_request import read_chat_request
 from adaptors.translation.conversation import ChatRequest, Reply
+from adaptors.translation.fetched import with_data
 from adaptors.translation.frame import Frame, StreamReader, StreamWriter
 from adaptors.translation.gemini_answer import GenerateReader, read_generate_reply
 from adaptors.translation.gemini_request import read_generate_request
@@ -114,4 +115,5 @@ def request_of(call: Call) -> ChatRequest:
     row = FORMATS.get(call.endpoint.wire or "")
     if row is None:
         raise BadBody("This path cannot be translated for the model's provider.", param="model")
-    return row.read_request(call)
+    request = row.read_request(call)
+    return with_data(request, call.fetched) if call.fetched else request

@@ -12,7 +12,7 @@ from adaptors.bodies import BadBody, Peeked, peek
 from adaptors.endpoints import body_kind, stored_id, wire_of
 from adaptors.failure import AnswerFailed, FailureKind
 from adaptors.gemini_paths import asked_by_path
-from adaptors.values import BodyKind, Call, Endpoint
+from adaptors.values import BodyKind, Call, Endpoint, Fetched
 from relay_trio.accounts.keys import Key, presented_key
 from relay_trio.channels.catalog import Catalog
 from relay_trio.channels.channel import Channel
@@ -141,7 +141,9 @@ class Relaying:
             record.attempts += 1
             record.channel = exchange.scope.channel = candidate.channel.name
             exchange.scope.attempt = record.attempts
-            attempt = Attempt(services, exchange, call, candidate, attempts.reservation, attempts.upload)
+            attempt = Attempt(
+                services, exchange, call, candidate, attempts.reservation, attempts.upload, attempts.fetched
+            )
             try:
                 await attempt.run()
             except (RelayError, AnswerFailed) as error:
@@ -214,6 +216,8 @@ class Attempts:
     upload: Upload | None
     looking: bool
     """Nobody knows who made the object: it is asked for in turn, and a 404 is not the last word."""
+    fetched: dict[str, Fetched] = attrs.field(factory=dict)
+    """What one attempt has fetched serves the next."""
 
 
 def _serving(call: Call, key: Key, catalog: Catalog) -> tuple[Channel, ...]:

@@ -44,6 +44,7 @@ _PHASES: dict[str, _Words] = {
     "starting": _Words("request_timeout", "The request was not finished within {limit}."),
     "queue": _Words("queue_timeout", "No slot was free within {limit}."),
     "body": _Words("request_body_timeout", "The request body did not arrive within {limit}."),
+    "fetch": _Words("fetch_timeout", "What the request points to was not fetched within {limit}."),
     "connect": _Words("upstream_connect_timeout", "No connection to the provider was made within {limit}."),
     "send": _Words("upstream_send_timeout", "The provider took no more of the request for {limit}."),
     "headers": _Words("upstream_headers_timeout", "The provider sent no response headers within {limit}." + _NOTHING_SENT),

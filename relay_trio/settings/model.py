@@ -265,6 +265,18 @@ class Settings:
         "one answer that is read whole; counts into max_buffered_bytes",
         "RELAY_MAX_ANSWER_BYTES",
     )
+    fetch_max_bytes: int | None = setting(
+        20 * MIB,
+        or_off(size(KIB, GIB)),
+        "one image or PDF that a request points to, fetched for a provider that takes bytes only; off = none is",
+        "RELAY_FETCH_MAX_BYTES",
+    )
+    fetch_networks: tuple[Network, ...] = setting(
+        (),
+        ListOf(kinds.network()),
+        "networks that such addresses may lie in, besides the public internet",
+        "RELAY_FETCH_NETWORKS",
+    )
     max_attempts: int = setting(
         3, count(1, 20), "tries of one request, on other keys and channels", "RELAY_MAX_ATTEMPTS"
     )

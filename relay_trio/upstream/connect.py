@@ -20,14 +20,15 @@ from relay_trio.upstream.target import Origin, Proxy, Route
 _MAX_TUNNEL_HEAD = 16 * 1024
 
 
-async def open_connection(hub: Hub, origin: Origin, route: Route) -> HubSocket:
+async def open_connection(hub: Hub, origin: Origin, route: Route, address: str | None = None) -> HubSocket:
     """Return a connected socket to the origin, through the route's proxy, with TLS where the origin wants it.
 
+    With `address` (numeric) the origin's name is not looked up: that address is it, and the certificate is the name's.
     Raises UpstreamFailed (code `upstream_connect_failed`). Cancelled at any point, it leaves nothing open.
     """
     peer = route.proxy.origin if route.proxy is not None else origin
     with _step("The provider could not be reached"):
-        stream = await trio.open_tcp_stream(peer.host, peer.port)  # tries the addresses as RFC 8305 has it
+        stream = await trio.open_tcp_stream(address or peer.host, peer.port)  # tries the addresses as RFC 8305 has it
         sock = hub.attach(socket.socket(fileno=stream.socket.detach()))
     try:
         if route.proxy is not None and origin.secure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,7 +13,10 @@ import pytest
 import trio
 from stand import open_with
 
+from relay_trio.relay.attempt import MAX_FETCHES
 from relay_trio.testing.answers import Json
+from relay_trio.testing.answers_anthropic import AnthropicProvider
+from relay_trio.testing.answers_gemini import GeminiProvider
 from relay_trio.testing.conversation import Conversation
 from relay_trio.testing.fake_client import Response, connect
 from relay_trio.testing.fake_upstream import FakeUpstream, open_fake_upstream
@@ -56,13 +60,15 @@ async def rest(relay: RelayUnderTest) -> None:
 
 
 @asynccontextmanager
-async def relayed(directory: Path, *channels: tuple[str, str, str]) -> AsyncIterator[tuple[RelayUnderTest, Any]]:
+async def relayed(
+    directory: Path, *channels: tuple[str, str, str], environ: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[RelayUnderTest, Any]]:
     """Run a relay with channels (name, adaptor, more), each before a provider of its own."""
     async with open_fake_upstream() as one, open_fake_upstream() as other:
         upstreams = [one, other][: len(channels)]
         tables = (_table(*channel, upstream) for channel, upstream in zip(channels, upstreams, strict=True))
         toml = "".join(f"{table}\npriority = {-at}\n" for at, table in enumerate(tables))
-        async with open_with(directory, toml) as relay:
+        async with open_with(directory, toml, environ) as relay:
             yield relay, upstreams
             await rest(relay)
 
@@ -215,3 +221,123 @@ async def test_mistral_is_not_asked_for_what_it_refuses(tmp_path: Path) -> None:
         translated = {"model": "mistral-x", "max_tokens": 9, "messages": QUESTION, "stream": True}
         assert (await ask(relay, "POST", "/v1/messages", translated)).status == 200
         assert "stream_options" not in mistral.requests[-1].json()
+
+
+# What a request points to, for a provider that takes bytes only
+
+HERE = {"RELAY_FETCH_NETWORKS": "127.0.0.1/32"}
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+GEMINI = ("gemini", "gemini", 'base_url = "HERE"')
+
+
+def gives(body: bytes, content_type: bytes = b"image/png", status: int = 200) -> Behaviour:
+    async def give(conversation: Conversation) -> None:
+        await conversation.send_in_place(status, ((b"content-type", content_type),), body)
+
+    return give
+
+
+def showing(*urls: str, **more: object) -> Json:
+    pictures = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    return {"model": "gemini-x", "messages": [{"role": "user", "content": pictures}], **more}
+
+
+async def test_a_picture_is_fetched_for_who_takes_bytes_only(tmp_path: Path) -> None:
+    """Once, though it is shown twice and a second channel must be asked; the provider gets what stood there."""
+    channels = (GEMINI, ("other", "gemini", 'base_url = "HERE"'))
+    async with open_fake_upstream(gives(PIXEL)) as images, relayed(tmp_path, *channels, environ=HERE) as (relay, two):
+        for upstream in two:
+            upstream.provider = GeminiProvider()
+        two[0].script.always = "answer;status=503"
+        url = f"{images.url}/a.png"
+        answer = await ask(relay, "POST", "/v1/chat/completions", showing(url, url))
+        assert answer.status == 200
+        inline = {"inlineData": {"mimeType": "image/png", "data": base64.b64encode(PIXEL).decode()}}
+        for upstream in two:
+            assert upstream.requests[-1].json()["contents"][0]["parts"] == [inline, inline]
+        assert images.request_count == 1
+        await rest(relay)
+        assert "fetch_ms" not in relay.finished()[-1] or relay.finished()[-1]["fetch_ms"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("address", "environ", "said"),
+    [
+        ("{}/a.png", {}, "not on the public internet"),
+        ("http://169.254.169.254/latest/meta-data/", HERE, "not on the public internet"),
+        ("{}/page", HERE, "neither an image nor a PDF"),
+        ("{}/leads-inside", HERE, "not on the public internet"),
+        ("{}/large", {**HERE, "RELAY_FETCH_MAX_BYTES": "1KiB"}, "larger than 1024 bytes"),
+    ],
+)
+async def test_what_cannot_be_fetched_is_told(
+    tmp_path: Path, address: str, environ: Mapping[str, str], said: str
+) -> None:
+    """Which of the files, and why; the address is not repeated, and the provider is not asked."""
+    async with open_fake_upstream(gives(PIXEL)) as images, relayed(tmp_path, GEMINI, environ=environ) as (relay, (up,)):
+        away = b"HTTP/1.1 302 X\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n"
+        images.script.by_path = {
+            "page": gives(b"<html>", b"text/html"),
+            "leads": lambda conversation: conversation.send(away),
+            "large": gives(bytes(2000)),
+        }
+        body = showing("data:image/png;base64,aaaa", address.format(images.url))
+        answer = await ask(relay, "POST", "/v1/chat/completions", body)
+        error = answer.json()["error"]
+        assert (answer.status, error["code"], error["param"]) == (400, "url_not_fetched", "messages")
+        assert "number 1: " in error["message"]
+        assert said in error["message"]
+        assert "http" not in error["message"]
+        assert up.request_count == 0
+
+
+async def test_another_provider_may_take_the_address(tmp_path: Path) -> None:
+    """Who takes addresses gets it as it is; the relay fetches nothing for it."""
+    claude = ("claude", "anthropic", 'base_url = "HERE"\nmodels = ["gemini-x"]')
+    async with relayed(tmp_path, GEMINI, claude) as (relay, (_, upstream)):
+        upstream.provider = AnthropicProvider()
+        answer = await ask(relay, "POST", "/v1/chat/completions", showing("http://10.0.0.1/a.png"))
+        assert answer.status == 200
+        (block,) = upstream.requests[-1].json()["messages"][0]["content"]
+        assert block == {"type": "image", "source": {"type": "url", "url": "http://10.0.0.1/a.png"}}
+
+
+async def test_a_drip_ends_at_the_quick_limit(tmp_path: Path) -> None:
+    """Which the error names; nothing is left open."""
+
+    async def drips(conversation: Conversation) -> None:
+        await conversation.send(b"HTTP/1.1 200 OK\r\ncontent-type: image/png\r\n\r\n")
+        while True:
+            await conversation.link.pause(1)
+            await conversation.send(b"x")
+
+    environ = {**HERE, "RELAY_QUICK_TIMEOUT": "20"}
+    async with open_fake_upstream(drips) as images, relayed(tmp_path, GEMINI, environ=environ) as (relay, (up,)):
+        answer = await ask(relay, "POST", "/v1/chat/completions", showing(images.url))
+        error = answer.json()["error"]
+        assert (answer.status, error["code"], error["phase"]) == (504, "fetch_timeout", "fetch")
+        assert error["setting"] == "RELAY_QUICK_TIMEOUT"
+        assert up.request_count == 0
+        await images.wait_no_connections()
+
+
+async def test_so_many_files_at_most(tmp_path: Path) -> None:
+    """More are refused before one is fetched."""
+    async with relayed(tmp_path, GEMINI) as (relay, _):
+        urls = [f"http://10.0.0.1/{number}" for number in range(MAX_FETCHES + 1)]
+        answer = await ask(relay, "POST", "/v1/chat/completions", showing(*urls))
+        assert (answer.status, answer.json()["error"]["code"]) == (400, "url_not_fetched")
+        assert f"fetches {MAX_FETCHES} at most" in answer.json()["error"]["message"]
+
+
+async def test_an_operator_may_switch_it_off(tmp_path: Path) -> None:
+    """Then the provider is told the address, and left to say."""
+    environ = {"RELAY_FETCH_MAX_BYTES": "off"}
+    async with relayed(tmp_path, GEMINI, environ=environ) as (relay, (upstream,)):
+        upstream.provider = GeminiProvider()
+        answer = await ask(relay, "POST", "/v1/chat/completions", showing("https://x.example/a.png"))
+        assert answer.status == 200
+        (part,) = upstream.requests[-1].json()["contents"][0]["parts"]
+        assert part["fileData"]["fileUri"] == "https://x.example/a.png"

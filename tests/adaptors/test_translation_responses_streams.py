@@ -127,7 +127,8 @@ def items_of(stream: bytes) -> Events:
             assert (event.get("text") or event.get("arguments") or event.get("refusal") or "") == told.get(place, "")
     assert last["response"]["output"] == [done[at] for at in range(len(items))]
     Response.model_validate(last["response"])
-    return last["response"]["output"]
+    output: Events = last["response"]["output"]
+    return output
 
 
 def shown(items: Events) -> list[Any]:

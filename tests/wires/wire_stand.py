@@ -29,6 +29,7 @@ PROVIDERS: Mapping[str, tuple[Callable[[], Provider], str, str]] = {
     "openai": (Provider, "/v1", "gpt-*"),
     "anthropic": (AnthropicProvider, "", "claude-*"),
     "gemini": (GeminiProvider, "", "gemini-*"),
+    "deepseek": (Provider, "/v1", "deepseek-*"),
 }
 
 

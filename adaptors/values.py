@@ -119,3 +119,5 @@ class Usage:
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_written_tokens: int = 0
+    """Of the input, what was put into the cache: some providers charge more for it."""

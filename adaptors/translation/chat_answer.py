@@ -342,11 +342,12 @@ _OPENING: Final = b'{"role":"assistant","content":""}'
 
 def written_usage(usage: Usage) -> Json:
     """Return the counts as this API has them."""
+    written = {"cache_write_tokens": usage.cache_written_tokens} if usage.cache_written_tokens else {}
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, **written},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
 

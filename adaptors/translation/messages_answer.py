@@ -409,13 +409,16 @@ def _event(name: str, data: bytes) -> bytes:
 
 
 def written_usage(usage: Usage) -> Json:
-    """Return the counts as this API has them: the input without what came from the cache."""
-    return {
-        "input_tokens": max(0, usage.input_tokens - usage.cached_tokens),
-        "cache_creation_input_tokens": 0,
+    """Return the counts as this API has them: the input without what came from the cache or went into it."""
+    counts: dict[str, Json] = {
+        "input_tokens": max(0, usage.input_tokens - usage.cached_tokens - usage.cache_written_tokens),
+        "cache_creation_input_tokens": usage.cache_written_tokens,
         "cache_read_input_tokens": usage.cached_tokens,
         "output_tokens": usage.output_tokens,
     }
+    if usage.reasoning_tokens:
+        counts["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
+    return counts
 
 
 # A whole answer, read...

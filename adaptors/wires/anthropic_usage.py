@@ -22,13 +22,14 @@ def read_anthropic_usage(usage: Json) -> Usage | None:
     """Return the counts of a `usage` object; None where there is none."""
     if not isinstance(usage, dict) or not usage:
         return None
-    cached = _count(usage, "cache_read_input_tokens")
+    cached, written = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
     details = usage.get("output_tokens_details")
     return Usage(
-        input_tokens=_count(usage, "input_tokens") + _count(usage, "cache_creation_input_tokens") + cached,
+        input_tokens=_count(usage, "input_tokens") + written + cached,
         output_tokens=_count(usage, "output_tokens"),
         cached_tokens=cached,
         reasoning_tokens=_count(details, "thinking_tokens") if isinstance(details, dict) else 0,
+        cache_written_tokens=written,
     )
 
 

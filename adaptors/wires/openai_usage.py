@@ -22,7 +22,8 @@ def read_usage(usage: Json) -> Usage | None:
     # xAI leaves reasoning out of completion_tokens and has it in total_tokens (https://docs.x.ai); the total tells.
     if reasoning and _count(usage, "total_tokens") == input_tokens + output_tokens + reasoning:
         output_tokens += reasoning
-    return Usage(input_tokens, output_tokens, cached, reasoning)
+    written = _count(_object(usage, _INPUT_DETAILS), "cache_write_tokens")  # openai-python, types/completion_usage.py
+    return Usage(input_tokens, output_tokens, cached, reasoning, written)
 
 
 def _count(counts: Json, *names: str) -> int:

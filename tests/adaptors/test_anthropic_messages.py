@@ -81,7 +81,7 @@ def test_usage_is_cumulative_and_brought_to_one_rule() -> None:
     stream = BASIC.replace(b'{"input_tokens": 25, "output_tokens": 1}', cached).replace(b'{"output_tokens": 15}', delta)
     reader = answer()
     read(reader, [stream])
-    assert reader.usage == Usage(input_tokens=133, output_tokens=15, cached_tokens=101, reasoning_tokens=4)
+    assert reader.usage == Usage(133, 15, cached_tokens=101, reasoning_tokens=4, cache_written_tokens=7)
 
 
 @ALL

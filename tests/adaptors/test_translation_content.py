@@ -441,6 +441,32 @@ def test_choices_are_counted(index: object) -> None:
     assert "choice of the number" in failed.failure.message
 
 
+# ---- Tokens
+
+# 2,048 written to the cache, 1,800 read from it (https://platform.claude.com/docs/en/build-with-claude/prompt-caching)
+ANTHROPIC_COUNTS = {
+    "input_tokens": 50,
+    "cache_creation_input_tokens": 2048,
+    "cache_read_input_tokens": 1800,
+    "output_tokens": 503,
+    "output_tokens_details": {"thinking_tokens": 100},
+}
+OPENAI_COUNTS = {
+    "prompt_tokens": 3898,
+    "completion_tokens": 503,
+    "total_tokens": 4401,
+    "prompt_tokens_details": {"cached_tokens": 1800, "cache_write_tokens": 2048},
+    "completion_tokens_details": {"reasoning_tokens": 100},
+}
+
+
+def test_tokens_are_counted_by_each_sides_own_rule() -> None:
+    """What each would bill is the same: Anthropic counts the cache beside the input, OpenAI within it."""
+    assert whole(to_chat(), {**MESSAGE, "usage": ANTHROPIC_COUNTS})["usage"] == OPENAI_COUNTS
+    counted = {**completion({"content": "a"}), "usage": OPENAI_COUNTS}
+    assert whole(to_messages(), counted)["usage"] == ANTHROPIC_COUNTS
+
+
 # ---- What is asked for
 
 

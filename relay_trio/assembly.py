@@ -183,7 +183,12 @@ class _Relay:
             baseline=lambda: self._baseline,
         )
         self.sampler = Sampler(self.metrics, self.vitals, self.pool)
-        self.own = Own(self.vitals, self.sampler.page, self._ask_siblings)
+        self.own = Own(
+            self.vitals,
+            self.sampler.page,
+            self._ask_siblings,
+            wait_for_restart=lambda: _needs_restart(process.settings, self.catalog.current.settings),
+        )
         self.file = ConfigurationFile(process.path, self.reload, self.client_tls.look)
         self.running = Running(
             services=self.services,

@@ -10,21 +10,31 @@ import itertools
 import ssl
 from collections.abc import Iterator
 
+import attrs
 import msgspec
 import trio
 
 from adaptors.protocol import Adaptor
-from adaptors.values import Header, ProviderAccount, UpstreamRequest
-from relay_trio.channels.channel import Channel, ChannelClocks, ChannelKey
+from adaptors.values import Header, UpstreamRequest
+from relay_trio.channels.channel import Channel, channel_from
 from relay_trio.errors import UpstreamFailed
 from relay_trio.scopes.balance import Balance, Count
-from relay_trio.scopes.phase import Limit, PhaseClock
-from relay_trio.settings.model import Settings
+from relay_trio.scopes.phase import UNLIMITED, Limit, PhaseClock
+from relay_trio.settings.model import ChannelSettings, Settings
 from relay_trio.upstream.target import Route
 from relay_trio.upstream.transport import Upload
 
 NAME = "demo"
 MODEL = "demo"
+STALLING = "demo-stall"
+"""Says some words, and then nothing more."""
+SILENT = "demo-silent"
+"""Takes the request, and never answers."""
+UNREACHABLE = "demo-unreachable"
+"""Is never connected to."""
+MODELS = (MODEL, STALLING, SILENT, UNREACHABLE)
+"""The last three show the clocks at work: `relay-trio test-timeout` asks them."""
+
 _WORD_INTERVAL_S = 0.05
 _TEXT = (
     "This is the demo provider of relay_trio: no model is behind it, only these words, one at a time. Each request "
@@ -32,6 +42,7 @@ _TEXT = (
     "Set OPENAI_API_KEY, or write a relay.toml, to talk to a real provider."
 )
 _WORDS = _TEXT.split(" ")
+_PIECES_BEFORE_STALL = 6
 
 _JSON: list[Header] = [(b"content-type", b"application/json")]
 _EVENTS: list[Header] = [(b"content-type", b"text/event-stream")]
@@ -39,23 +50,12 @@ _EVENTS: list[Header] = [(b"content-type", b"text/event-stream")]
 
 def demo_channel(settings: Settings, adaptor: Adaptor, tls: ssl.SSLContext) -> Channel:
     """Return the channel of the demo provider."""
-    limits = settings.limits
-    never = Limit(limits.connect, "RELAY_CONNECT_TIMEOUT")
-    return Channel(
-        name=NAME,
-        adaptor=adaptor,
-        base_url="http://demo",
-        keys=(ChannelKey(1, ProviderAccount("http://demo", "")),),
-        route=Route(connect=never, send=never, tls=tls),
-        clocks=ChannelClocks(headers=None, first_event=None, idle=None, total=Limit(limits.total, "RELAY_TIMEOUT")),
-        transport=NAME,
-        model_patterns=(MODEL,),
-        matches=lambda model: model == MODEL,
-    )
+    like_any = ChannelSettings(name=NAME, adaptor=adaptor.name, base_url="http://demo", models=MODELS)
+    return attrs.evolve(channel_from(like_any, settings, adaptor, tls), transport=NAME)
 
 
 class DemoSender:
-    """Answers requests as a small provider would."""
+    """Answers requests as a small provider would; its special models fail as providers do."""
 
     def __init__(self, balance: Balance) -> None:
         self._count = balance.upstream_connections
@@ -64,34 +64,53 @@ class DemoSender:
     async def send(
         self,
         request: UpstreamRequest,
-        route: Route,  # noqa: ARG002 - there is no way to go
+        route: Route,
         clock: PhaseClock,
-        headers: Limit | None = None,  # noqa: ARG002 - it answers at once
+        headers: Limit | None = None,
         upload: Upload | None = None,
     ) -> DemoResponse:
-        """Return the answer to a chat completion, streamed or not; an error to everything else."""
+        """Return the answer to a chat completion, streamed or not; an error to everything else. Raises LimitReached."""
         clock.enter("headers")
         await trio.lowlevel.checkpoint()
         if upload is not None or not request.url.endswith("/chat/completions") or request.body is None:
             return DemoResponse(self._count, 404, _JSON, iter([_NOT_HERE]), 0.0)
         asked = msgspec.json.decode(request.body, type=_Asked)
+        if asked.model == UNREACHABLE:
+            with clock.limited("connect", route.connect):
+                await trio.sleep_forever()
+        if asked.model == SILENT:
+            with clock.limited("headers", headers or UNLIMITED):
+                await trio.sleep_forever()
+        stalls = asked.model == STALLING
         number = next(self._numbers)
         if asked.stream:
-            return DemoResponse(self._count, 200, _EVENTS, _events(number, usage=asked.include_usage), _WORD_INTERVAL_S)
-        return DemoResponse(self._count, 200, _JSON, iter([_whole(number)]), 0.0)
+            events = _events(number, usage=asked.include_usage)
+            pieces = itertools.islice(events, _PIECES_BEFORE_STALL) if stalls else events
+            return DemoResponse(self._count, 200, _EVENTS, pieces, _WORD_INTERVAL_S, stalls=stalls)
+        whole = _whole(number)
+        pieces = iter([whole[: len(whole) // 2] if stalls else whole])
+        return DemoResponse(self._count, 200, _JSON, pieces, 0.0, stalls=stalls)
 
 
 class DemoResponse:
     """An answer that comes word by word."""
 
     def __init__(
-        self, count: Count, status: int, headers: list[Header], pieces: Iterator[bytes], interval_s: float
+        self,
+        count: Count,
+        status: int,
+        headers: list[Header],
+        pieces: Iterator[bytes],
+        interval_s: float,
+        *,
+        stalls: bool = False,
     ) -> None:
         self.status = status
         self.headers = headers
         self.reused = False
         self._pieces: Iterator[bytes] | None = pieces
         self._interval_s = interval_s
+        self._stalls = stalls
         self._count = count
         count.opened += 1
 
@@ -105,7 +124,10 @@ class DemoResponse:
         if self._pieces is None:
             raise UpstreamFailed("The demo's answer was closed.", phase="answer")
         await trio.sleep(self._interval_s)
-        return next(self._pieces, b"")
+        piece = next(self._pieces, b"")
+        if self._stalls and not piece:
+            await trio.sleep_forever()
+        return piece
 
     async def aclose(self) -> None:
         """Forget the rest."""
@@ -119,6 +141,7 @@ class _Options(msgspec.Struct):
 
 
 class _Asked(msgspec.Struct):
+    model: str | None = None
     stream: bool | None = None
     stream_options: _Options | None = None
 

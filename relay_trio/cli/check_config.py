@@ -6,9 +6,10 @@ import argparse
 import sys
 
 from relay_trio.cli.configuration import Configuration, configured
-from relay_trio.cli.summary import changed_rows, channel_lines, key_lines, setting_rows
+from relay_trio.cli.summary import changed_rows, channel_lines, key_lines
 from relay_trio.cli.terminal import CommandFailed, paint, show_table
 from relay_trio.settings.model import Settings
+from relay_trio.settings.shown import setting_rows
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -17,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     wrong = _certificate_problems(configuration.settings)
     if wrong:
         raise CommandFailed(*wrong, status=2)
-    rows = setting_rows(configuration.settings) if arguments.all else changed_rows(configuration.settings)
+    rows = list(setting_rows(configuration.settings)) if arguments.all else changed_rows(configuration.settings)
     _show("settings", show_table(rows) if rows else ["  all have their defaults (--all shows them)"])
     _show_channels(configuration)
     _show("keys", _keys(configuration.settings))

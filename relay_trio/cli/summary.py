@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from adaptors.protocol import Adaptor
 from relay_trio.cli.terminal import show_table
-from relay_trio.settings.kinds import Kind, ListOf, MapOf
-from relay_trio.settings.model import ChannelSettings, KeySettings, Settings, named
-
-Row = tuple[str, str, str]
-
-
-def setting_rows(settings: Settings) -> list[Row]:
-    """Return the name, the value and the source of each setting of `[relay]`."""
-    return [
-        (name, shown(about.kind, _value(settings, name)), settings.sources.get(name, "default"))
-        for name, _, about in named()
-    ]
+from relay_trio.settings.model import ChannelSettings, KeySettings, Settings
+from relay_trio.settings.shown import Row, setting_rows
 
 
 def changed_rows(settings: Settings) -> list[Row]:
@@ -56,24 +45,6 @@ def key_lines(settings: Settings, most: int = 20) -> list[str]:
 def base_url_of(channel: ChannelSettings, adaptors: Mapping[str, Adaptor]) -> str:
     """Return the address that the channel speaks to."""
     return channel.base_url or adaptors[channel.adaptor].default_base_url
-
-
-def shown(kind: Kind[Any], value: Any) -> str:
-    """Return a value as a person reads it; of a secret, that there is one."""
-    if isinstance(kind, MapOf):
-        return ", ".join(f"{name} = {kind.item.show(item)}" for name, item in value.items()) or "none"
-    if isinstance(kind, ListOf):
-        return "none" if not value else ", ".join(kind.item.show(item) for item in value)
-    if kind.hidden:
-        return "unset" if value is None else "set"
-    return "unset" if value is None and kind.off is None else kind.show(value)
-
-
-def _value(settings: Settings, name: str) -> Any:
-    value: Any = settings
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value
 
 
 def _permissions(key: KeySettings) -> tuple[str, ...]:

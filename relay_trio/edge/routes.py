@@ -26,6 +26,7 @@ OWN_PATHS: tuple[OwnPath, ...] = (
     OwnPath("/livez", ("GET", "HEAD"), "alive"),
     OwnPath("/readyz", ("GET", "HEAD"), "ready"),
     OwnPath("/metrics", ("GET", "HEAD"), "metrics"),
+    OwnPath("/debug/settings", ("GET",), "settings"),
     OwnPath("/debug/nurseries", ("GET",), "nurseries"),
     OwnPath("/debug/nurseries/{id}", ("DELETE",), "cancel"),
     OwnPath("/debug/pprof/goroutine", ("GET",), "goroutines"),

@@ -298,7 +298,7 @@ class Settings:
         8 * MIB, size(64 * KIB, GIB), "log lines that wait to be written; more are counted", "RELAY_LOG_BUFFER_BYTES"
     )
     admin_key: Secret | None = setting(
-        None, references.secret(), "opens /debug/nurseries; unset = closed", "RELAY_ADMIN_KEY"
+        None, references.secret(), "opens the paths below /debug; unset = closed", "RELAY_ADMIN_KEY"
     )
     metrics_key: Secret | None = setting(
         None, references.secret(), "closes /metrics; unset = open", "RELAY_METRICS_KEY"

@@ -328,3 +328,31 @@ async def test_a_provider_that_cannot_list_is_left_out(tmp_path: Path, behaviour
         assert PROVIDER_KEY not in json.dumps(line)
         await stand.upstream.wait_no_connections()
         await stand.rest()
+
+
+# ---- Settings
+
+
+async def test_the_settings_in_force_are_told_to_the_operator(tmp_path: Path) -> None:
+    """Each value with its variable and where it came from; a channel's own clocks; of secrets only that they are there."""
+    environ = {**ADMIN, "RELAY_TIMEOUT": "600"}
+    async with open_stand(tmp_path, limits="connect = 5", channel="limits = { headers = 7 }", environ=environ) as stand:
+        assert (await get(stand, "/debug/settings")).status == 401
+        response = await get(stand, "/debug/settings", ADMIN_KEY)
+    told = response.json()
+    settings = told["settings"]
+    assert settings["limits.total"] == {"value": "600", "setting": "RELAY_TIMEOUT", "source": "RELAY_TIMEOUT"}
+    assert settings["limits.connect"]["value"] == "5"
+    assert settings["limits.connect"]["source"].endswith(".toml:5")
+    assert settings["limits.headers"] == {"value": "= total", "setting": "RELAY_HEADER_TIMEOUT", "source": "default"}
+    assert settings["admin_key"]["value"] == "set"
+    assert told["channels"] == {"main": {"limits": {"headers": 7.0}}}
+    assert (told["demo"], told["wait_for_restart"]) == (False, [])
+    for secret in (ADMIN_KEY, CLIENT_KEY, PROVIDER_KEY):
+        assert secret not in str(told)
+
+
+async def test_the_settings_are_closed_without_an_admin_key(tmp_path: Path) -> None:
+    """As all paths below /debug."""
+    async with open_stand(tmp_path) as stand:
+        assert (await get(stand, "/debug/settings", ADMIN_KEY)).status == 404

@@ -20,7 +20,9 @@ from relay_trio.edge.handlers.nurseries import as_text, tree
 from relay_trio.errors import BadRequest, Ended, RelayError, Unauthorized
 from relay_trio.relay.exchange import Exchange
 from relay_trio.scopes.nursery import NurseryRegistry
+from relay_trio.settings.model import VARIABLES
 from relay_trio.settings.secret import Secret
+from relay_trio.settings.shown import setting_rows
 
 Json = dict[str, Any]
 
@@ -45,6 +47,8 @@ class Own:
     vitals: Vitals
     render_metrics: Callable[[], Awaitable[tuple[bytes, str]]]
     ask: Callable[[Json], Awaitable[list[Json]]]
+    wait_for_restart: Callable[[], list[str]]
+    """Returns the settings that a reload has changed and that only a restart brings into force."""
 
     async def answer_sibling(self, question: Json) -> Json:
         """Answer what another worker asks."""
@@ -81,6 +85,21 @@ class Own:
             _need(key, exchange, "RELAY_METRICS_KEY")
         page, content_type = await self.render_metrics()
         await exchange.answer(200, [(b"content-type", content_type.encode("ascii"))], page)
+
+    async def settings(self, exchange: Exchange, _: str) -> None:
+        """Answer with the settings in force, and where each came from. Needs RELAY_ADMIN_KEY."""
+        self._admin(exchange)
+        settings = self.vitals.catalog.current.settings
+        body = {
+            "settings": {
+                name: {"value": value, "setting": VARIABLES.get(name), "source": source}
+                for name, value, source in setting_rows(settings)
+            },
+            "channels": {channel.name: {"limits": dict(channel.limits)} for channel in settings.channels},
+            "demo": settings.demo,
+            "wait_for_restart": self.wait_for_restart(),
+        }
+        await _send_json(exchange, 200, body)
 
     async def nurseries(self, exchange: Exchange, _: str) -> None:
         """Answer with the tree of live requests of all workers. Needs RELAY_ADMIN_KEY."""

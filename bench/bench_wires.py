@@ -2,7 +2,7 @@
 
     python bench/bench_wires.py [--seconds 0.3]
 
-The bytes are those that the rig's provider sends. `json` is the standard library's loads and dumps of each event's data:
+The bytes are those that the rig's provider sends; those of the Responses API, which it does not speak, are the test kit's. `json` is the standard library's loads and dumps of each event's data:
 what a relay pays that decodes what it passes on. A ratio under 1 says that the wire reads an event for less.
 """
 
@@ -26,6 +26,8 @@ from adaptors.paths import PathTable
 from adaptors.protocol import Adaptor
 from adaptors.registry import BUILT_IN
 from adaptors.values import Call, Endpoint, ProviderAccount
+from relay_trio.testing.answers import Asked, Wanted
+from relay_trio.testing.answers_responses import ResponsesProvider
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 REPEATS = 5
@@ -41,10 +43,13 @@ class Case:
     parts: tuple[bytes, ...]
     """The answer as it arrives."""
     upstream_model: str | None = None
+    api: str = ""
+    """Which of OpenAI's two APIs the channel names, if it does."""
 
     def run(self) -> None:
         adaptor: Adaptor = BUILT_IN[self.adaptor]
-        answer = adaptor.answer(self.call, ACCOUNT, self.upstream_model or self.call.model, MAX_EVENT_BYTES)
+        account = attrs.evolve(ACCOUNT, options={"api": self.api})
+        answer = adaptor.answer(self.call, account, self.upstream_model or self.call.model, MAX_EVENT_BYTES)
         if not self.call.stream:
             answer.whole(self.parts[0])
             return
@@ -77,7 +82,8 @@ def cases() -> Sequence[Case]:
         unary, stream = _fetch(stand, UNARY, "/v1/chat/completions"), _fetch(stand, STREAM_50, "/v1/chat/completions")
         messages = _fetch(stand, STREAM_50, "/v1/messages")
     chat, chat_stream = _call(UNARY, "/chat/completions"), _call(STREAM_50, "/chat/completions")
-    message_stream = _call(STREAM_50, "/messages")
+    message_stream, response_stream = _call(STREAM_50, "/messages"), _call(STREAM_50, "/responses")
+    responses = _events(_responses(STREAM_50))
     return (
         Case("chat, whole", "openai", chat, (unary,)),
         Case("chat, whole, model renamed", "openai", chat, (unary,), "another"),
@@ -86,6 +92,11 @@ def cases() -> Sequence[Case]:
         Case("chat, stream, model renamed", "openai", chat_stream, _events(stream), "another"),
         Case("messages, stream", "anthropic", message_stream, _events(messages)),
         Case("messages to chat, stream", "anthropic", chat_stream, _events(messages)),
+        Case("messages to Responses, stream", "anthropic", response_stream, _events(messages)),
+        Case("chat to Responses, stream", "deepseek", response_stream, _events(stream)),
+        Case("Responses, stream", "openai", response_stream, responses),
+        Case("Responses to chat, stream", "openai", chat_stream, responses, api="responses"),
+        Case("Responses to messages, stream", "openai", message_stream, responses, api="responses"),
     )
 
 
@@ -113,6 +124,12 @@ def _endpoint(table: PathTable, path: str) -> Endpoint:
 def _fetch(stand: Stand, ask: Ask, path: str) -> bytes:
     with urllib.request.urlopen(f"http://127.0.0.1:{stand.port}{path}", ask.body().encode(), timeout=10) as answer:
         return bytes(answer.read())
+
+
+def _responses(ask: Ask) -> bytes:
+    body = ask.body().encode()
+    asked = Asked("POST", "/responses", "", "application/json", body, len(body), "")
+    return ResponsesProvider().answer(asked, Wanted(stream=True, words=ask.chunks)).body
 
 
 def _events(stream: bytes) -> tuple[bytes, ...]:

@@ -70,8 +70,7 @@ async def test_a_response(stand: WireStand, model: str) -> None:
 
 async def test_what_goes_up(stand: WireStand) -> None:
     """Anthropic's request, and chat's, with our key."""
-    for model in MODELS:
-        await stand.with_openai(lambda sdk, model=model: sdk.responses.create(model=model, **ASKED))
+    await stand.with_openai(lambda sdk: [sdk.responses.create(model=model, **ASKED) for model in MODELS])
     claude, chat = stand.sent("anthropic"), stand.sent("deepseek")
     assert claude["system"] == "be brief"
     assert claude["messages"] == [{"role": "user", "content": [{"type": "text", "text": "one two three"}]}]
@@ -118,6 +117,7 @@ async def test_a_parsed_response(stand: WireStand, model: str) -> None:
     answer = await stand.with_openai(
         lambda sdk: sdk.responses.parse(model=model, **ASKED, tools=[flat], tool_choice="required")
     )
+    called: Any
     (called,) = answer.output
     assert (called.name, json.loads(called.arguments)) == ("weather", CITY)
     with pytest.raises(pydantic.ValidationError):  # the fake's words are no JSON, which only the SDK can tell

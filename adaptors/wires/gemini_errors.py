@@ -39,6 +39,7 @@ def as_gemini(failure: Failure, body: bytes) -> Failure:
         failure,
         kind=FailureKind.UNAUTHORIZED if refused else failure.kind,
         type=word if isinstance(word, str) else None,
+        code=word if isinstance(word, str) else failure.code,  # its own `code` is the status once more
         retry_after=float(delay[1]) if failure.retry_after is None and delay else failure.retry_after,
         format="gemini",
     )

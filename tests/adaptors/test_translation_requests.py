@@ -53,16 +53,18 @@ OBJECTS = st.dictionaries(
 )
 SCHEMAS = st.fixed_dictionaries({"type": st.just("object"), "properties": OBJECTS})
 MARKS = st.sampled_from([None, None, {"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}])
-TEXTS = st.builds(Text, WORDS, cache=MARKS)
+TEXTS = st.builds(Text, WORDS)
+MARKED_TEXTS = st.builds(Text, WORDS, cache=MARKS)
 IMAGES = st.one_of(
-    st.builds(Image, st.just("image/png"), st.just("iVBORw0KGgo="), cache=MARKS),
-    st.builds(Image, url=st.just("https://example.com/cat.png"), cache=MARKS),
+    st.builds(Image, st.just("image/png"), st.just("iVBORw0KGgo=")),
+    st.builds(Image, url=st.just("https://example.com/cat.png")),
 )
+MARKED_IMAGES = st.builds(lambda image, mark: msgspec.structs.replace(image, cache=mark), IMAGES, MARKS)
 FILES = st.builds(Document, st.just("application/pdf"), st.just("JVBERi0="), title=NAMES, cache=MARKS)
 CALLS = st.builds(ToolCall, NAMES, NAMES, OBJECTS.map(lambda value: encoded(value).decode()))
-RESULTS = st.builds(ToolResult, NAMES, st.tuples(st.builds(Text, WORDS)), cache=MARKS)
-USER = st.tuples(st.lists(RESULTS, max_size=2), st.lists(TEXTS | IMAGES | FILES, min_size=1, max_size=3))
-ASSISTANT = st.tuples(st.lists(TEXTS, min_size=1, max_size=1), st.lists(CALLS, max_size=3))
+RESULTS = st.builds(ToolResult, NAMES, st.tuples(TEXTS), cache=MARKS)
+USER = st.tuples(st.lists(RESULTS, max_size=2), st.lists(MARKED_TEXTS | MARKED_IMAGES | FILES, min_size=1, max_size=3))
+ASSISTANT = st.tuples(st.lists(MARKED_TEXTS, min_size=1, max_size=1), st.lists(CALLS, max_size=3))
 
 
 @st.composite
@@ -70,7 +72,7 @@ def requests(draw: st.DrawFn) -> ChatRequest:
     """Draw a request that both formats can say."""
     messages: list[Message] = []
     if draw(st.booleans()):
-        messages.append(Message("system", (draw(TEXTS),)))
+        messages.append(Message("system", (draw(MARKED_TEXTS),)))
     for _ in range(draw(st.integers(1, 3))):
         results, shown = draw(USER)
         messages.append(Message("user", (*results, *shown)))

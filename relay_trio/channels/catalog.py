@@ -13,6 +13,7 @@ import attrs
 from adaptors.protocol import Adaptor
 from relay_trio.accounts.keys import KeyRing
 from relay_trio.channels.channel import Channel, channel_from
+from relay_trio.scopes.phase import Limit
 from relay_trio.settings.model import Settings
 
 
@@ -23,7 +24,14 @@ class Catalog:
     settings: Settings
     channels: tuple[Channel, ...]
     keys: KeyRing
+    total: Limit = attrs.field(init=False)
+    """The deadline of a request that asks for no shorter one."""
+    body: Limit = attrs.field(init=False)
     _serving: dict[tuple[str | None, str, str, str], tuple[Channel, ...]] = attrs.field(factory=dict, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "total", Limit(self.settings.limits.total, "RELAY_TIMEOUT"))
+        object.__setattr__(self, "body", Limit(self.settings.limits.body, "RELAY_BODY_TIMEOUT"))
 
     def serving(self, model: str | None, group: str, dialect: str, endpoint: str) -> tuple[Channel, ...]:
         """Return the channels that serve this model to this group by this endpoint; remembered, within a bound."""

@@ -105,6 +105,7 @@ class App:
 
     async def _serve(self, running: Running, scope: Message, receive: Receive, send: Send) -> None:
         headers: list[Header] = scope["headers"]
+        extensions = scope["extensions"]
         peer = scope["client"]
         request = ClientRequest(
             method=scope["method"],
@@ -112,13 +113,13 @@ class App:
             raw_path=scope["raw_path"],
             query=scope["query_string"],
             headers=headers,
-            fields=dict(reversed(headers)),
+            fields=extensions["relay_trio.fields"],
             client=running.client_address(peer[0] if peer else None, headers),
             receive=receive,
             send=send,
-            body_is_here=scope["extensions"]["relay_trio.body_is_here"],
-            limit_writes=scope["extensions"]["relay_trio.limit_writes"],
-            on_disconnect=scope["extensions"]["relay_trio.on_disconnect"],
+            body_is_here=extensions["relay_trio.body_is_here"],
+            limit_writes=extensions["relay_trio.limit_writes"],
+            on_disconnect=extensions["relay_trio.on_disconnect"],
         )
         own, object_id = own_path(request.path)
         if own is not None:

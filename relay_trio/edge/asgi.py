@@ -18,7 +18,9 @@ Message = dict[str, Any]
 STATUS_LINES = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode("ascii")) for status in HTTPStatus
 }
-_BODILESS = frozenset({204, 304})
+_NO_CONTENT = 204
+_BODILESS = frozenset({_NO_CONTENT, 304})
+_WATCHED = frozenset({b"connection", b"content-length", b"date"})
 
 
 class Connection(Protocol):
@@ -113,18 +115,19 @@ class ASGIExchange:
         lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
         length_known = dated = False
         for name, value in headers:
-            if name == b"connection":
-                self.keep_alive = False
-                continue
-            if name == b"content-length":
-                length_known = True
-                if status == HTTPStatus.NO_CONTENT:
-                    continue  # RFC 9110, 8.6
-            elif name == b"date":
-                dated = True
-            lines.append(b"%b: %b\r\n" % (name, value))
+            if name in _WATCHED:
+                if name == b"connection":
+                    self.keep_alive = False
+                    continue
+                if name == b"date":
+                    dated = True
+                else:
+                    length_known = True
+                    if status == _NO_CONTENT:
+                        continue  # RFC 9110, 8.6
+            lines += (name, b": ", value, b"\r\n")
         if not dated:
-            lines.append(b"date: %b\r\n" % self._connection.date())
+            lines += (b"date: ", self._connection.date(), b"\r\n")
         self._silent = self._request.method == b"HEAD" or status in _BODILESS
         if not length_known and not self._silent:
             self._frame_by_chunks_or_end(lines)

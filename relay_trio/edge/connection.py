@@ -5,9 +5,10 @@ at one seam (`edge/seam.py`) because hypercorn's shields its writes without a bo
 hold its request for ever. Here the application runs in the connection's own task, every write can be cancelled and is
 under the client-write clock, and the client's leaving is told by the hub while nobody reads.
 
-The application sees plain ASGI with three extensions in `scope["extensions"]`: to `relay_trio.on_disconnect` it gives a
+The application sees plain ASGI with four extensions in `scope["extensions"]`: to `relay_trio.on_disconnect` it gives a
 function that is called, synchronously, when the client leaves before the answer is complete; `relay_trio.body_is_here`
-tells whether `receive` would have to wait; by `relay_trio.limit_writes` it may shorten the client-write clock.
+tells whether `receive` would have to wait; by `relay_trio.limit_writes` it may shorten the client-write clock;
+`relay_trio.fields` are the headers by name, of those that came more than once the first.
 """
 
 from __future__ import annotations
@@ -247,6 +248,7 @@ class ClientConnection:
             "state": self._state,
             "extensions": {
                 "relay_trio.on_disconnect": self._set_on_disconnect,
+                "relay_trio.fields": request.fields,
                 "relay_trio.body_is_here": exchange.body_is_here,
                 "relay_trio.limit_writes": self._limit_writes,
             },

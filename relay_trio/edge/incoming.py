@@ -25,6 +25,8 @@ class Incoming:
 
     target: bytes = b""
     headers: list[tuple[bytes, bytes]] = attrs.field(factory=list)
+    fields: dict[bytes, bytes] = attrs.field(factory=dict)
+    """The headers by name, once they are all here; of those that came more than once, the first."""
     method: bytes = b""
     http_10: bool = False
     keep_alive: bool = False
@@ -68,7 +70,8 @@ class RequestParser:
         self._parser: Any = httptools.HttpRequestParser(self)
         self._current = Incoming()
         self._unfinished_bytes = 0
-        self._field_bytes = 0
+        self._may_be_large = False
+        """So much has come that a head in it can be over the limit: only then are its fields counted."""
         self._taking_over = False
 
     @property
@@ -88,6 +91,7 @@ class RequestParser:
                 self.refusal = _HTTP2
                 return b""
             self._unfinished_bytes += len(data)
+        self._may_be_large = max(self._unfinished_bytes, len(data)) > MAX_HEAD_BYTES
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -95,7 +99,7 @@ class RequestParser:
         except httptools.HttpParserError:
             self._refuse_bad_http()
         else:
-            if self._unfinished_bytes > MAX_HEAD_BYTES and not self._current.head_complete:
+            if self._may_be_large and self._unfinished_bytes > MAX_HEAD_BYTES and not self._current.head_complete:
                 self.refusal = _HEAD_TOO_LARGE
         return b""
 
@@ -134,7 +138,6 @@ class RequestParser:
         if self._taking_over:
             return
         self._current = Incoming()
-        self._field_bytes = 0
         self.requests.append(self._current)
 
     def on_url(self, part: bytes) -> None:
@@ -142,24 +145,22 @@ class RequestParser:
         if self._taking_over:
             return
         self._current.target += part
-        self._field_bytes += len(part)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header field; trailers are dropped, as nobody may rely on them (RFC 9110, 6.5.1)."""
         request = self._current
-        if request.head_complete:
-            return
-        self._field_bytes += len(name) + len(value) + 4
-        request.headers.append((name.lower(), value))
-        if len(request.headers) > MAX_HEAD_FIELDS or self._field_bytes > MAX_HEAD_BYTES:
-            self.refusal = _HEAD_TOO_LARGE
-            raise ValueError("head too large")  # the parser stops here
+        if not request.head_complete:
+            request.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head is here."""
         if self._taking_over:
             return
         request = self._current
+        headers = request.headers
+        if len(headers) > MAX_HEAD_FIELDS or (self._may_be_large and _size(request) > MAX_HEAD_BYTES):
+            self.refusal = _HEAD_TOO_LARGE
+            raise ValueError("head too large")  # the parser stops here
         version = self._parser.get_http_version()
         if version not in _VERSIONS:
             self.refusal = _HTTP2 if version == "2.0" else _BAD_HTTP
@@ -167,7 +168,8 @@ class RequestParser:
         request.method = self._parser.get_method()
         request.http_10 = version == "1.0"
         request.keep_alive = self._parser.should_keep_alive()
-        request.wants_continue = _wants_continue(request.headers)
+        request.fields = dict(reversed(headers))
+        request.wants_continue = b"expect" in request.fields and _wants_continue(headers)
         request.head_complete = True
         self._unfinished_bytes = 0
 
@@ -183,6 +185,10 @@ class RequestParser:
 
 def _wants_continue(headers: list[tuple[bytes, bytes]]) -> bool:
     return any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
+
+
+def _size(request: Incoming) -> int:
+    return len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
 
 
 def origin_form(target: bytes) -> bytes:

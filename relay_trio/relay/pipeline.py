@@ -49,9 +49,10 @@ class Pipeline:
         Raises nothing but Cancelled, and that only when the server itself is cancelled.
         """
         services = self.services
-        settings = services.catalog.current.settings
+        catalog = services.catalog.current
+        settings = catalog.settings
         given_id = header_fields.sane_request_id(request.fields.get(b"x-request-id"))
-        total = _total(settings, request)
+        total = _total(catalog.total, request.fields.get(b"x-relay-timeout"))
         scope = RequestScope(services.registry, given_id or services.new_request_id(), total, name)
         scope.method, scope.path = request.method, request.path
         record = Record(scope, request.method, request.path, request.client, dialect.name)
@@ -61,7 +62,7 @@ class Pipeline:
             dialect,
             extra_headers=_extra_headers(settings, request, dialect, scope.id),
             clean=services.clean,
-            body=Limit(settings.limits.body, "RELAY_BODY_TIMEOUT"),
+            body=catalog.body,
         )
         request.on_disconnect(lambda: scope.cancel(Ended.CLIENT_DISCONNECTED))
         try:
@@ -113,10 +114,9 @@ class Pipeline:
         services.log.line("debug" if quiet else "info", record.fields())
 
 
-def _total(settings: Settings, request: ClientRequest) -> Limit:
+def _total(total: Limit, wanted: bytes | None) -> Limit:
     """Return the deadline: the operator's, or a shorter one that the client asks for."""
-    total = Limit(settings.limits.total, "RELAY_TIMEOUT")
-    asked = header_fields.positive_number(request.fields.get(b"x-relay-timeout"))
+    asked = header_fields.positive_number(wanted)
     if asked is None or asked >= total.seconds:
         return total
     return Limit(max(asked, _MIN_CLIENT_TOTAL_S), "X-Relay-Timeout")

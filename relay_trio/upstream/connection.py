@@ -22,6 +22,7 @@ _MAX_HEAD_BYTES = 64 * 1024
 _MAX_HEAD_FIELDS = 256
 _FIRST_FINAL_STATUS = 200
 _BODILESS = frozenset({204, 304})
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class UpstreamConnection:
@@ -170,7 +171,7 @@ class UpstreamConnection:
                 self._surplus = True
                 return
             raise AnswerBroken("The provider's answer is not valid HTTP.", phase=phase) from error
-        if not self.status and self._head_bytes > _MAX_HEAD_BYTES:
+        if not self.status and (self._head_bytes > _MAX_HEAD_BYTES or len(self.headers) > _MAX_HEAD_FIELDS):
             raise AnswerBroken("The provider's answer has too large a head.", phase=phase)
 
     # What the parser tells (llhttp's callbacks, by httptools)
@@ -182,14 +183,8 @@ class UpstreamConnection:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header field; trailers are dropped, as nobody may rely on them (RFC 9110, 6.5.1)."""
-        if self.status or self.ended:
-            return
-        if len(self.headers) >= _MAX_HEAD_FIELDS:
-            raise AnswerBroken("The provider's answer has too many header fields.", phase="headers")
-        name = name.lower()
-        self.headers.append((name, value))
-        if name in {b"content-length", b"transfer-encoding"}:
-            self._until_close = False
+        if not (self.status or self.ended):
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head is here: an interim one is forgotten, a final one stands."""
@@ -198,9 +193,11 @@ class UpstreamConnection:
         status = self._parser.get_status_code()
         if status < _FIRST_FINAL_STATUS:
             self.headers = []
-            self._until_close = True
             return
+        if len(self.headers) > _MAX_HEAD_FIELDS:
+            raise AnswerBroken("The provider's answer has too many header fields.", phase="headers")
         self.status = status
+        self._until_close = _FRAMING.isdisjoint(dict(self.headers))
         self.http_10 = self._parser.get_http_version() == "1.0"
         self.wants_keepalive = self._parser.should_keep_alive()
         if self._bodiless or status in _BODILESS:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
+
+import attrs
 
 from adaptors.gemini_paths import GENERATE, asks_for_events
 from adaptors.jsonbytes import Json, NotJSON, decoded
 from adaptors.sse import ServerEvent, SSEParser
-from adaptors.translation.conversation import CandidateSwitched, Counted, Ended, Event, Started
+from adaptors.translation.conversation import CandidateSwitched, Counted, Ended, Event, Reply, Started
 from adaptors.translation.formats import FORMATS
-from adaptors.translation.frame import Frame
+from adaptors.translation.frame import Frame, StreamReader
 from adaptors.values import Call, Headers, Usage
 from adaptors.wires.openai_stream import last_event, whole_events
 
 _SILENT: Final = (Started, Counted, CandidateSwitched)
 """Events after which another attempt may still follow."""
+
+
+@attrs.frozen
+class ProviderFormat:
+    """How the answers of a provider are read whose format no client speaks."""
+
+    reader: Callable[[Frame], StreamReader]
+    """Returns a fresh reader for one stream of events."""
+    read_reply: Callable[[bytes], Reply]
+    """Raises AnswerFailed: it is no such answer, or an error inside a 200."""
 
 
 class TranslatedAnswer:
@@ -34,9 +46,10 @@ class TranslatedAnswer:
         "usage",
     )
 
-    def __init__(self, provider: str, client: str, frame: Frame) -> None:
-        """Make a reader; `provider` and `client` name their wires."""
-        self._provider, self._client = FORMATS[provider], FORMATS[client]
+    def __init__(self, provider: str | ProviderFormat, client: str, frame: Frame) -> None:
+        """Make a reader; `client` names its wire, and so may `provider`."""
+        self._provider = FORMATS[provider] if isinstance(provider, str) else provider
+        self._client = FORMATS[client]
         self._frame = frame
         self._parser = SSEParser(frame.max_bytes)
         self._reader = self._provider.reader(frame)

@@ -7,6 +7,7 @@ answers back.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import attrs
@@ -15,9 +16,10 @@ from adaptors.anthropic_paths import DIALECT, JSON, MESSAGES
 from adaptors.bodies import rename_model
 from adaptors.endpoints import wire_of
 from adaptors.failure import AnswerFailed, BodyState, Failure
-from adaptors.jsonbytes import NotJSON, decoded, encoded
+from adaptors.jsonbytes import Json, NotJSON, decoded, encoded
 from adaptors.protocol import Answer
 from adaptors.translation.answer import TranslatedAnswer, frame_of, translated_headers
+from adaptors.translation.carrier import SEAL, unsealed
 from adaptors.translation.formats import is_translated, request_of, translated_endpoints
 from adaptors.translation.messages_request import write_messages_request
 from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequest
@@ -121,6 +123,37 @@ def _headers(call: Call, account: ProviderAccount) -> Headers:
 
 
 def _body(call: Call, upstream_model: str | None) -> bytes | None:
-    if call.body is None or call.model is None or upstream_model in {None, call.model}:
-        return call.body
-    return rename_model(call.body, b"application/json", str(upstream_model))
+    if call.body is None:
+        return None
+    body = _without_foreign_thoughts(call.body)
+    if call.model is None or upstream_model in {None, call.model}:
+        return body
+    return rename_model(body, b"application/json", str(upstream_model))
+
+
+_FOREIGN = re.compile(rb'"signature"\s*:\s*"(?:"|' + SEAL + rb")")
+
+
+def _without_foreign_thoughts(body: bytes) -> bytes:
+    """Return a request body without thoughts that Anthropic did not sign: it would answer 400 to them.
+
+    A conversation may have been had with another provider before, which signed them itself, or did not.
+    """
+    if _FOREIGN.search(body) is None:
+        return body
+    try:
+        document = decoded(body)
+    except NotJSON:
+        return body
+    turns = document.get("messages") if isinstance(document, dict) else None
+    for turn in turns if isinstance(turns, list) else ():
+        if isinstance(turn, dict) and isinstance(turn.get("content"), list):
+            turn["content"] = [block for block in turn["content"] if not _is_foreign(block)]
+    return encoded(document)
+
+
+def _is_foreign(block: Json) -> bool:
+    if not isinstance(block, dict) or block.get("type") != "thinking":
+        return False
+    signature = block.get("signature")
+    return signature == "" or (isinstance(signature, str) and unsealed(signature) is not None)

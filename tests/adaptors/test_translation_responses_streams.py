@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from anthropic_streams import BASIC, THINKING, TOOLS
 from anthropic_streams import STREAMS as MESSAGES_STREAMS
+from anthropic_streams import call as messages_call
 from openai.types.responses import Response, ResponseStreamEvent
 from openai_streams import LIMIT, passed_and_failure, read, sdk_client, split_everywhere
 from openai_streams import chunk as chat_chunk
@@ -464,6 +465,25 @@ def test_the_thoughts_of_openai_travel_with_a_clients_call() -> None:
         if event.get("delta", {}).get("type") == "signature_delta"
     ]
     assert signatures == [sealed([Thinking("", hidden=SEALED, origin="openai_responses")])]
+
+
+def test_a_conversation_goes_on_at_anthropic() -> None:
+    """Without the thoughts that it did not sign, which it would answer 400 to; its own stay, and all else byte for byte."""
+    foreign = {
+        "type": "thinking",
+        "thinking": "a",
+        "signature": sealed([Thinking("", hidden=SEALED, origin="openai_responses")]),
+    }
+    unsigned = {"type": "thinking", "thinking": "b", "signature": ""}
+    own = {"type": "thinking", "thinking": "c", "signature": "EqQB"}
+    called = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+
+    def sent(*blocks: dict[str, Any]) -> bytes | None:
+        body = json.dumps({"model": "m", "messages": [{"role": "assistant", "content": list(blocks)}]}, indent=1)
+        return Anthropic().request(messages_call(body=body.encode()), ProviderAccount("https://x", "k"), "m").body
+
+    assert json.loads(sent(foreign, unsigned, own, called) or b"")["messages"][0]["content"] == [own, called]
+    assert b"\n" in (sent(own, called) or b"")
 
 
 def test_an_answer_has_so_many_items() -> None:

@@ -51,6 +51,7 @@ _READ: Final = SHARED_FIELDS | {
     *("model", "messages", "tools", "tool_choice", "parallel_tool_calls", "max_tokens", "max_completion_tokens"),
     *("temperature", "top_p", "top_k", "stop", "response_format", "reasoning_effort", "user", "stream"),
     *("stream_options", "n", "logprobs", "top_logprobs", "seed", "presence_penalty", "frequency_penalty", "modalities"),
+    *("reasoning", "thinking"),
     MARK,
 }
 
@@ -91,7 +92,7 @@ def read_chat_request(body: bytes | None) -> ChatRequest:
         candidates=optional(document, "n", int) or 1,
         logprobs=_logprobs(document),
         output=_output(optional(document, "response_format", dict)),
-        reasoning=_reasoning(optional(document, "reasoning_effort", str)),
+        reasoning=_reasoning(document),
         user=optional(document, "safety_identifier", str) or optional(document, "user", str),
         stream=document.get("stream") is True,
         openai={name: value for name, value in document.items() if name in SHARED_FIELDS and value not in _NOTHING},
@@ -221,8 +222,35 @@ def _output(wanted: dict[str, Json] | None) -> OutputFormat | None:
     )
 
 
-def _reasoning(effort: str | None) -> Reasoning | None:
-    return None if effort is None else Reasoning(effort)
+def _reasoning(document: dict[str, Json]) -> Reasoning | None:
+    """Return how much to think: in OpenAI's word, or as clients of other providers say it over this API.
+
+    `reasoning`: https://openrouter.ai/docs/use-cases/reasoning-tokens. `thinking`: Anthropic, DeepSeek, Zhipu and others, as
+    https://platform.claude.com/docs/en/api/openai-sdk has it.
+    """
+    effort = optional(document, "reasoning_effort", str)
+    if effort is not None:
+        return Reasoning(effort)
+    said = optional(document, "reasoning", dict)
+    if said is not None:
+        return _openrouters(said)
+    thinking = optional(document, "thinking", dict)
+    if thinking is None:
+        return None
+    if thinking.get("type") == "disabled":
+        return Reasoning("none")
+    return Reasoning(budget=optional(thinking, "budget_tokens", int, "thinking.") or 0)
+
+
+def _openrouters(said: dict[str, Json]) -> Reasoning:
+    if said.get("enabled") is False:
+        return Reasoning("none")
+    hidden = optional(said, "exclude", bool, "reasoning.")
+    return Reasoning(
+        effort=optional(said, "effort", str, "reasoning.") or "",
+        budget=optional(said, "max_tokens", int, "reasoning.") or 0,
+        shown=None if hidden is None else not hidden,
+    )
 
 
 # Written: what a provider is asked for.

@@ -27,6 +27,7 @@ from adaptors.translation.conversation import (
     Ended,
     Finished,
     LogprobsDelta,
+    Reasoning,
     RefusalDelta,
     Started,
     TextDelta,
@@ -34,6 +35,7 @@ from adaptors.translation.conversation import (
 )
 from adaptors.translation.frame import Frame
 from adaptors.translation.messages_answer import MessagesReader
+from adaptors.translation.messages_request import read_messages_request
 from adaptors.values import ProviderAccount
 
 Doc = dict[str, Any]
@@ -746,6 +748,39 @@ def test_each_model_is_told_to_think_in_its_own_way(
     sent, lost = sent_to_anthropic(model, reasoning_effort=effort)
     assert {name: sent[name] for name in ("thinking", "output_config") if name in sent} == said
     assert lost == dropped
+
+
+# https://platform.claude.com/docs/en/api/openai-sdk, https://openrouter.ai/docs/use-cases/reasoning-tokens
+BUDGETS: list[tuple[Doc, Doc | None]] = [
+    ({"thinking": {"type": "enabled", "budget_tokens": 2000}}, {"type": "enabled", "budget_tokens": 2000}),
+    ({"thinking": {"type": "enabled"}}, {"type": "enabled", "budget_tokens": 8192}),
+    ({"thinking": {"type": "disabled"}}, None),
+    ({"reasoning": {"effort": "low"}}, {"type": "enabled", "budget_tokens": 2048}),
+    ({"reasoning": {"max_tokens": 2000, "exclude": True}},
+     {"type": "enabled", "budget_tokens": 2000, "display": "omitted"}),
+    ({"reasoning": {"enabled": True, "exclude": False}},
+     {"type": "enabled", "budget_tokens": 8192, "display": "summarized"}),
+    ({"reasoning": {"enabled": False}}, None),
+    ({"reasoning": {"effort": "high"}, "reasoning_effort": "low"}, {"type": "enabled", "budget_tokens": 2048}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "thinking"), BUDGETS)
+def test_a_chat_client_may_ask_for_thought_as_other_providers_have_it(asked: Doc, thinking: Doc | None) -> None:
+    """OpenAI's own word counts most."""
+    sent, dropped = sent_to_anthropic(**asked)
+    assert (sent.get("thinking"), dropped) == (thinking, ())
+
+
+SHOWN = [("summarized", True), ("omitted", False), (None, None)]
+
+
+@pytest.mark.parametrize(("display", "shown"), SHOWN)
+def test_whether_thought_is_to_be_seen_is_read(display: str | None, shown: bool | None) -> None:  # noqa: FBT001 - a column of the table
+    """For formats that can say it."""
+    thinking = {"type": "enabled", "budget_tokens": 2000, "display": display}
+    body = {"model": "m", "max_tokens": 9, "messages": [], "thinking": thinking}
+    assert read_messages_request(json.dumps(body).encode()).reasoning == Reasoning("", 2000, shown)
 
 
 SAMPLINGS: list[tuple[str, Doc, Doc, tuple[str, ...]]] = [

@@ -89,8 +89,8 @@ _PASSED_OVER: Final = frozenset({"web_search_call", "file_search_call"})
 
 
 def _item(where: str, item: dict[str, Json], dropped: list[str]) -> tuple[Role, tuple[Part, ...]]:
-    kind = item.get("type") or ("message" if "role" in item else None)
-    read = _ITEMS.get(kind) if isinstance(kind, str) else None
+    kind = optional(item, "type", str, f"{where}.") or ("message" if "role" in item else "")
+    read = _ITEMS.get(kind)
     if read is not None:
         return read(where, item)
     if kind in _PASSED_OVER:

@@ -270,7 +270,7 @@ def read_responses_reply(body: bytes) -> Reply:
         response = _object(decoded(body))
     except NotJSON:
         response = {}
-    status = response.get("status")
+    status = _text(response.get("status"))
     if status in {"failed", "cancelled"}:
         raise _failed(response)
     if not isinstance(response.get("output"), list) or status in {"queued", "in_progress"}:

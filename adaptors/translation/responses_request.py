@@ -96,7 +96,7 @@ def _left_out(document: dict[str, Json]) -> Iterator[str]:
             yield name
     if document.get("store") is True:
         yield "store"
-    if document.get("truncation") not in {None, "disabled"}:
+    if document.get("truncation") not in (None, "disabled"):
         yield "truncation"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -9,7 +10,10 @@ import pytest
 from anthropic_streams import BASIC, THINKING, TOOLS
 from anthropic_streams import STREAMS as MESSAGES_STREAMS
 from anthropic_streams import call as messages_call
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openai.types.responses import Response, ResponseStreamEvent
+from openai.types.responses.response_create_params import ResponseCreateParamsBase
 from openai_streams import LIMIT, passed_and_failure, read, sdk_client, split_everywhere
 from openai_streams import chunk as chat_chunk
 from openai_streams import sse as chat_sse
@@ -35,6 +39,7 @@ from responses_streams import (
 from test_translation_streams import CHAT_STREAMS, assembled, blocks_of, events_of
 
 from adaptors.anthropic import Anthropic
+from adaptors.bodies import BadBody
 from adaptors.failure import AnswerFailed, FailureKind
 from adaptors.sse import SSEParser
 from adaptors.translation.answer import TranslatedAnswer
@@ -580,3 +585,72 @@ def test_what_is_no_answer_is_told_for_what_it_is(document: dict[str, Any], kind
     with pytest.raises(AnswerFailed) as failed:
         read_responses_reply(json.dumps(document).encode())
     assert failed.value.failure.kind is kind
+
+
+# ---- Whatever a provider sends
+
+KINDS = [
+    "response.created",
+    "response.output_item.added",
+    "response.output_item.done",
+    "response.content_part.added",
+    "response.output_text.delta",
+    "response.output_text.annotation.added",
+    "response.refusal.delta",
+    "response.function_call_arguments.delta",
+    "response.function_call_arguments.done",
+    "response.reasoning_summary_text.delta",
+    "response.reasoning_text.delta",
+    "response.completed",
+    "response.incomplete",
+    "response.failed",
+    "x",
+]
+KEYS = ["output_index", "content_index", "summary_index", "delta", "item", "response", "logprobs", "annotation", "token",
+        "type", "id", "call_id", "name", "arguments", "summary", "content", "encrypted_content", "text", "refusal",
+        "annotations", "status", "usage", "error", "output", "incomplete_details", "model", "logprob", "top_logprobs", "url"]  # fmt: skip
+LEAVES = st.sampled_from(
+    [None, True, 0, 1, -1, 10**30, 1.5, "", "x", "message", "reasoning", "function_call", "refusal"]
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
+    max_leaves=12,
+)
+DOCUMENTS = st.builds(
+    lambda kind, members: {**members, "type": kind},
+    st.sampled_from(KINDS),
+    st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6),
+)
+
+
+@pytest.mark.parametrize("client", ["openai_chat", "anthropic_messages", "gemini_generate"])
+@given(st.lists(DOCUMENTS, max_size=8))
+@settings(max_examples=60)
+def test_no_stream_breaks_its_reader(client: str, documents: Events) -> None:
+    """Members of any type, in any order: told, passed over, or told as a failure; nothing comes after an end."""
+    stream = sse(opened()[0], *documents)
+    passed_and_failure(from_responses(client), [stream])
+
+
+WISHES = list(ResponseCreateParamsBase.__annotations__)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6))
+def test_no_body_breaks_its_reader(document: dict[str, Any]) -> None:
+    """An answer, or a failure."""
+    with contextlib.suppress(AnswerFailed):
+        reply = read_responses_reply(json.dumps(document).encode())
+        assert json.loads(write_responses_reply(reply, Frame(LIMIT)))
+
+
+ITEMS = st.lists(st.dictionaries(st.sampled_from(["type", "role", *KEYS]), VALUES, max_size=4), max_size=3)
+
+
+@given(st.dictionaries(st.sampled_from(WISHES), VALUES, max_size=8), ITEMS | VALUES)
+def test_no_request_breaks_its_reader(document: dict[str, Any], items: Any) -> None:
+    """A request, or a refusal that says why; what its answers repeat is JSON."""
+    body = json.dumps({"model": "m", **document, "input": items}).encode()
+    with contextlib.suppress(BadBody):
+        read_responses_request(body)
+    json.dumps(dict(responses_echo(body)))

@@ -6,7 +6,7 @@ With the official SDKs, over real sockets.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,15 @@ import anthropic
 import openai
 import pydantic
 import pytest
+from google import genai
+from google.genai import types as genai_types
 from openai.types.responses import Response
 from wire_stand import PROVIDER_KEY, WireStand, open_wire_stand
 
 from relay_trio.testing.answers import PIXEL, WORDS
 from relay_trio.testing.answers_anthropic import CACHED, SIGNATURE, THOUGHT
+from relay_trio.testing.answers_gemini import SIGNATURE as GEMINIS_SIGNATURE
+from relay_trio.testing.answers_gemini import THOUGHTS
 from relay_trio.testing.answers_responses import SEALED, SUMMARY, ResponsesProvider
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_clock]
@@ -31,13 +35,14 @@ TOOLS: Any = [
     {"type": "function", "name": name, "description": "d", "parameters": SCHEMA, "strict": False}
     for name in ("weather", "time")
 ]
-MODELS = ["claude-x", "deepseek-x"]
+MODELS = ["claude-x", "deepseek-x", "gemini-3-flash"]
+COUNTED = {"claude-x": len(WORDS), "deepseek-x": len(WORDS), "gemini-3-flash": len(WORDS) + THOUGHTS}
 
 
 @pytest.fixture
 async def stand(tmp_path: Path) -> AsyncIterator[WireStand]:
     """A relay before providers that do not speak Responses."""
-    async with open_wire_stand(tmp_path, "anthropic", "deepseek") as stand:
+    async with open_wire_stand(tmp_path, "anthropic", "deepseek", "gemini") as stand:
         yield stand
 
 
@@ -63,21 +68,26 @@ async def test_a_response(stand: WireStand, model: str) -> None:
     assert (answer.metadata, answer.model_extra) == ({"a": "b"}, {"store": False})
     assert answer.created_at > 1_700_000_000
     assert answer.usage is not None
-    assert answer.usage.output_tokens == len(WORDS)
+    assert answer.usage.output_tokens == COUNTED[model]
     (line,) = stand.relay.finished()
-    assert (line["dialect"], line["output_tokens"], line["dropped"]) == ("openai_responses", len(WORDS), ["metadata"])
+    assert (line["dialect"], line["output_tokens"], line["dropped"]) == (
+        "openai_responses",
+        COUNTED[model],
+        ["metadata"],
+    )
 
 
 async def test_what_goes_up(stand: WireStand) -> None:
-    """Anthropic's request, and chat's, with our key."""
+    """Anthropic's request, chat's and Gemini's, with our key."""
     await stand.with_openai(lambda sdk: [sdk.responses.create(model=model, **ASKED) for model in MODELS])
-    claude, chat = stand.sent("anthropic"), stand.sent("deepseek")
+    claude, chat, gemini = stand.sent("anthropic"), stand.sent("deepseek"), stand.sent("gemini")
     assert claude["system"] == "be brief"
     assert claude["messages"] == [{"role": "user", "content": [{"type": "text", "text": "one two three"}]}]
     assert chat["messages"] == [
         {"role": "system", "content": "be brief"},
         {"role": "user", "content": "one two three"},
     ]
+    assert gemini["contents"] == [{"role": "user", "parts": [{"text": "one two three"}]}]
     request = stand.upstreams["deepseek"].requests[-1]
     assert (request.path, request.get("authorization")) == ("/v1/chat/completions", f"Bearer {PROVIDER_KEY}")
 
@@ -100,7 +110,7 @@ async def test_a_streamed_response(stand: WireStand, model: str) -> None:
         "response.content_part.added",
     ]
     assert (final.output_text, final.status) == (SENTENCE, "completed")
-    assert final.usage.output_tokens == len(WORDS)
+    assert final.usage.output_tokens == COUNTED[model]
 
 
 class City(pydantic.BaseModel):
@@ -112,20 +122,22 @@ class City(pydantic.BaseModel):
 @pytest.mark.parametrize("model", MODELS)
 async def test_a_parsed_response(stand: WireStand, model: str) -> None:
     """The schema goes up in each provider's own way; a call's arguments come back parsed."""
+    sent: Callable[[str], Any] = stand.sent
     tool = openai.pydantic_function_tool(City, name="weather")["function"]
     flat: Any = {"type": "function", **tool}
     answer = await stand.with_openai(
         lambda sdk: sdk.responses.parse(model=model, **ASKED, tools=[flat], tool_choice="required")
     )
-    called: Any
-    (called,) = answer.output
+    called: Any = answer.output[-1]
     assert (called.name, json.loads(called.arguments)) == ("weather", CITY)
     with pytest.raises(pydantic.ValidationError):  # the fake's words are no JSON, which only the SDK can tell
         await stand.with_openai(lambda sdk: sdk.responses.parse(model=model, **ASKED, text_format=City))
-    name = "anthropic" if model == "claude-x" else "deepseek"
-    sent: Any = stand.sent(name)
-    wanted = sent["output_config"]["format"] if name == "anthropic" else sent["response_format"]["json_schema"]
-    assert wanted["schema"]["required"] == ["city"]
+    schemas: dict[str, Callable[[], Any]] = {
+        "claude-x": lambda: sent("anthropic")["output_config"]["format"]["schema"],
+        "deepseek-x": lambda: sent("deepseek")["response_format"]["json_schema"]["schema"],
+        "gemini-3-flash": lambda: sent("gemini")["generationConfig"]["responseJsonSchema"],
+    }
+    assert schemas[model]()["required"] == ["city"]
 
 
 @pytest.mark.parametrize("streamed", [True, False])
@@ -159,6 +171,26 @@ async def test_thoughts_survive_in_their_items(stand: WireStand, streamed: bool,
     assert [block["tool_use_id"] for block in sent["messages"][2]["content"]] == ["toolu_01fake1", "toolu_01fake2"]
 
 
+@pytest.mark.parametrize("drops_thoughts", [True, False])
+async def test_a_signature_of_geminis_comes_back(stand: WireStand, drops_thoughts: bool) -> None:  # noqa: FBT001 - a column of the table
+    """Gemini 3 answers 400 to a call that comes back without it."""
+    more: Any = {"model": "gemini-3-flash", "tools": TOOLS[:1]}
+
+    def ask(sdk: openai.OpenAI) -> Any:
+        with sdk.responses.stream(input="one two three", **more) as stream:
+            return stream.get_final_response()
+
+    output = (await stand.with_openai(ask)).output
+    called = output[-1]
+    kept = [item.model_dump(exclude_none=True) for item in ([called] if drops_thoughts else output)]
+    result = {"type": "function_call_output", "call_id": called.call_id, "output": "sunny"}
+    turns: Any = [{"role": "user", "content": "one two three"}, *kept, result]
+    again = await stand.with_openai(lambda sdk: sdk.responses.create(input=turns, **more))
+    assert again.output_text == SENTENCE
+    sent: Any = stand.sent("gemini")["contents"]
+    assert sent[1]["parts"][-1]["thoughtSignature"] == GEMINIS_SIGNATURE
+
+
 @pytest.mark.parametrize("model", MODELS)
 async def test_pictures(stand: WireStand, model: str) -> None:
     """As bytes, in each provider's own form."""
@@ -168,12 +200,13 @@ async def test_pictures(stand: WireStand, model: str) -> None:
     ]
     turns: Any = [{"role": "user", "content": content}]
     await stand.with_openai(lambda sdk: sdk.responses.create(model=model, input=turns))
-    if model == "claude-x":
-        sent: Any = stand.sent("anthropic")["messages"]
-        assert sent[0]["content"][1]["source"] == {"type": "base64", "media_type": "image/png", "data": PIXEL}
-    else:
-        sent = stand.sent("deepseek")["messages"]
-        assert sent[0]["content"][1]["image_url"]["url"] == f"data:image/png;base64,{PIXEL}"
+    sent: Callable[[str], Any] = stand.sent
+    pictures: dict[str, Callable[[], Any]] = {
+        "claude-x": lambda: sent("anthropic")["messages"][0]["content"][1]["source"]["data"],
+        "deepseek-x": lambda: sent("deepseek")["messages"][0]["content"][1]["image_url"]["url"].rpartition(",")[2],
+        "gemini-3-flash": lambda: sent("gemini")["contents"][0]["parts"][1]["inlineData"]["data"],
+    }
+    assert pictures[model]() == PIXEL
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -193,6 +226,7 @@ ERRORS = [
     ("deepseek-x", "answer;status=429", openai.RateLimitError),
     ("claude-x", "answer;status=529", openai.InternalServerError),
     ("deepseek-x", "answer;status=400", openai.BadRequestError),
+    ("gemini-3-flash", "answer;status=503", openai.InternalServerError),
 ]
 
 
@@ -350,6 +384,38 @@ async def test_openais_thoughts_survive_a_client_of_anthropic(responding: WireSt
     assert sent[1]["encrypted_content"] == SEALED
     assert sent[1]["summary"] == [{"type": "summary_text", "text": SUMMARY}]
     assert [item["type"] for item in sent[2:]] == ["function_call", "function_call"] + ["function_call_output"] * 2
+
+
+async def test_a_client_of_geminis_by_responses(responding: WireStand) -> None:
+    """Whole and streamed; the thoughts of OpenAI come back by the call's signature."""
+    tool = genai_types.FunctionDeclaration(name="weather", description="d", parameters_json_schema=SCHEMA)
+    config = genai_types.GenerateContentConfig(
+        tools=[genai_types.Tool(function_declarations=[tool])],
+        thinking_config=genai_types.ThinkingConfig(thinking_level=genai_types.ThinkingLevel.LOW),
+        automatic_function_calling=genai_types.AutomaticFunctionCallingConfig(disable=True),
+    )
+
+    def work(sdk: genai.Client) -> tuple[str, str | None]:
+        said = "".join(
+            chunk.text or "" for chunk in sdk.models.generate_content_stream(model="gpt-5-x", contents="one two three")
+        )
+        first = sdk.models.generate_content(model="gpt-5-x", contents="one two three", config=config)
+        assert first.candidates is not None
+        content = first.candidates[0].content
+        assert content is not None
+        assert content.parts is not None
+        called = next(part.function_call for part in content.parts if part.function_call)
+        result = genai_types.Part.from_function_response(name="weather", response={"result": "sunny"})
+        assert result.function_response is not None
+        result.function_response.id = called.id
+        question = genai_types.Content(role="user", parts=[genai_types.Part(text="one two three")])
+        turns: Any = [question, content, genai_types.Content(role="user", parts=[result])]
+        return said, sdk.models.generate_content(model="gpt-5-x", contents=turns, config=config).text
+
+    assert await responding.with_gemini(work) == (SENTENCE, SENTENCE)
+    sent: Any = responding.sent("openai")["input"]
+    assert [item["type"] for item in sent] == ["message", "reasoning", "function_call", "function_call_output"]
+    assert sent[1]["encrypted_content"] == SEALED
 
 
 async def test_a_failed_response_is_an_error_to_every_client(responding: WireStand) -> None:

@@ -51,7 +51,6 @@ _READ: Final = SHARED_FIELDS | {
     *("model", "messages", "tools", "tool_choice", "parallel_tool_calls", "max_tokens", "max_completion_tokens"),
     *("temperature", "top_p", "top_k", "stop", "response_format", "reasoning_effort", "user", "stream"),
     *("stream_options", "n", "logprobs", "top_logprobs", "seed", "presence_penalty", "frequency_penalty", "modalities"),
-    *("reasoning", "thinking"),
     MARK,
 }
 
@@ -96,8 +95,12 @@ def read_chat_request(body: bytes | None) -> ChatRequest:
         user=optional(document, "safety_identifier", str) or optional(document, "user", str),
         stream=document.get("stream") is True,
         openai={name: value for name, value in document.items() if name in SHARED_FIELDS and value not in _NOTHING},
-        dropped=tuple(name for name, value in document.items() if name not in _READ and value not in _NOTHING),
+        dropped=tuple(name for name, value in document.items() if value not in _NOTHING and not _is_read(name, value)),
     )
+
+
+def _is_read(name: str, value: Json) -> bool:
+    return name in _READ or (name in {"reasoning", "thinking"} and isinstance(value, dict))
 
 
 _NOTHING: Final[tuple[Json, ...]] = (None, [], {})
@@ -231,11 +234,10 @@ def _reasoning(document: dict[str, Json]) -> Reasoning | None:
     effort = optional(document, "reasoning_effort", str)
     if effort is not None:
         return Reasoning(effort)
-    said = optional(document, "reasoning", dict)
-    if said is not None:
+    said, thinking = document.get("reasoning"), document.get("thinking")
+    if isinstance(said, dict):
         return _openrouters(said)
-    thinking = optional(document, "thinking", dict)
-    if thinking is None:
+    if not isinstance(thinking, dict):
         return None
     if thinking.get("type") == "disabled":
         return Reasoning("none")

@@ -275,6 +275,8 @@ def test_addresses_beside_the_choices_are_told_once() -> None:
     events = events_of(read(to_messages(), [sse(*chunks)]))
     told = [event["delta"]["citation"]["url"] for event in events if "citation" in event.get("delta", {})]
     assert told == sources["citations"][:2]
+    chunks_told = events_of(read(through("openai_chat", "openai_chat"), [sse(*chunks)]))
+    assert sum(len(choice["delta"].get("annotations", ())) for chunk in chunks_told for choice in chunk["choices"]) == 2
     (block,) = whole(to_messages(), completion({"content": "ab"}) | sources)["content"]
     assert [citation["url"] for citation in block["citations"]] == sources["citations"][:2]
 
@@ -352,9 +354,13 @@ def choice_chunk(index: int, delta: Doc, reason: str | None = None, logprobs: Do
     return chunk
 
 
-def called(index: int, name: str) -> Doc:
-    return {"tool_calls": [{"index": 0, "id": f"call_{name}", "type": "function",
-                            "function": {"name": name, "arguments": f'{{"of":{index}}}'}}]}  # fmt: skip
+def begun(index: int, name: str) -> Doc:
+    function = {"name": name, "arguments": ""}
+    return {"tool_calls": [{"index": index, "id": f"call_{name}", "type": "function", "function": function}]}
+
+
+def fragment(index: int, arguments: str) -> Doc:
+    return {"tool_calls": [{"index": index, "function": {"arguments": arguments}}]}
 
 
 TWO = [
@@ -362,8 +368,11 @@ TWO = [
     choice_chunk(1, {"role": "assistant", "content": ""}),
     choice_chunk(0, {"content": "Hello"}, logprobs={"content": [TOKEN], "refusal": None}),
     choice_chunk(1, {"refusal": "No"}, logprobs={"content": None, "refusal": [PIECE]}),
-    choice_chunk(0, called(0, "a")),
-    choice_chunk(1, called(1, "b")),
+    choice_chunk(0, begun(0, "a")),
+    choice_chunk(1, begun(0, "b")),
+    choice_chunk(0, fragment(0, '{"of":0}')),
+    choice_chunk(1, fragment(0, '{"of":1}')),
+    choice_chunk(0, begun(1, "c")),
     choice_chunk(0, {}, "tool_calls"),
     choice_chunk(1, {}, "stop"),
 ]
@@ -374,8 +383,8 @@ def test_a_stream_of_two_choices_is_two_candidates() -> None:
     reader = ChatReader()
     told = [event for sent in SSEParser(LIMIT).feed(sse(*TWO, "[DONE]")) for event in reader.read(sent)]
     kinds = [type(event) for event in told]
-    assert [event.index for event in told if isinstance(event, CandidateSwitched)] == [1, 0, 1, 0, 1, 0, 1]
-    assert [event.index for event in told if isinstance(event, ToolStarted)] == [0, 1]
+    assert [event.index for event in told if isinstance(event, CandidateSwitched)] == [1, 0, 1, 0, 1, 0, 1, 0, 1]
+    assert [event.index for event in told if isinstance(event, ToolStarted)] == [0, 1, 2]
     assert [event.reason for event in told if isinstance(event, Finished)] == ["tool", "refused"]
     assert (kinds[0], kinds[-1]) == (Started, Ended)
     likely = [token for event in told if isinstance(event, LogprobsDelta) for token in event.tokens]
@@ -411,7 +420,8 @@ def test_a_stream_of_two_choices_is_written_as_one() -> None:
     passed = read(through("openai_chat", "openai_chat"), [stream])
     first, second = {"content": "Hello", "refusal": ""}, {"content": "", "refusal": "No"}
     assert choices_of(passed) == {
-        0: first | {"calls": [["call_a", "a", '{"of":0}']], "tokens": [TOKEN], "finish": "tool_calls"},
+        0: first
+        | {"calls": [["call_a", "a", '{"of":0}'], ["call_c", "c", ""]], "tokens": [TOKEN], "finish": "tool_calls"},
         1: second | {"calls": [["call_b", "b", '{"of":1}']], "tokens": [PIECE], "finish": "content_filter"},
     }
     for pieces in split_everywhere(stream):
@@ -611,6 +621,14 @@ def test_marks_are_read_wherever_clients_write_them(fields: Doc, place: tuple[st
     assert json.dumps(sent).count("cache_control") == 1
 
 
+def test_a_part_keeps_its_own_mark() -> None:
+    """One on the message is for parts that have none."""
+    hour = {"type": "ephemeral", "ttl": "1h"}
+    text = {"type": "text", "text": "u", "cache_control": hour}
+    sent, _ = sent_to_anthropic(messages=[{"role": "user", "content": [text], "cache_control": EPHEMERAL}])
+    assert sent["messages"][0]["content"] == [text]
+
+
 def test_a_mark_on_a_whole_message_request_is_on_its_last_block() -> None:
     """As Anthropic itself applies it (anthropic-python, types/message_create_params.py)."""
     sent, _ = sent_by_anthropics("openrouter", cache_control=EPHEMERAL)
@@ -770,6 +788,11 @@ def test_a_chat_client_may_ask_for_thought_as_other_providers_have_it(asked: Doc
     """OpenAI's own word counts most."""
     sent, dropped = sent_to_anthropic(**asked)
     assert (sent.get("thinking"), dropped) == (thinking, ())
+
+
+def test_thought_that_is_asked_for_in_an_unknown_way_is_named() -> None:
+    """Some servers have switches of the same names."""
+    assert sent_to_anthropic(thinking=True, reasoning="on")[1] == ("thinking", "reasoning")
 
 
 SHOWN = [("summarized", True), ("omitted", False), (None, None)]

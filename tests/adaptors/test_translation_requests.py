@@ -213,6 +213,7 @@ def test_what_anthropic_cannot_be_told_is_named(fields: dict[str, Any], dropped:
 CHAT_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"n": 2}, "n"),
     ({"logprobs": True}, "logprobs"),
+    ({"top_logprobs": 2}, "top_logprobs"),
     ({"functions": [{}]}, "functions"),
     ({"modalities": ["text", "audio"]}, "modalities"),
     ({"web_search_options": {"a": 1}}, "web_search_options"),
@@ -273,7 +274,7 @@ def test_what_openai_cannot_be_told_is_named() -> None:
     assert sent_to_openai("gpt-4o", thinking=thinking)[1] == ("thinking",)
 
 
-THINKING_BUDGETS = [(1024, "low"), (8192, "medium"), (30_000, "high")]
+THINKING_BUDGETS = [(1024, "low"), (4095, "low"), (4096, "medium"), (16_383, "medium"), (16_384, "high")]
 
 
 @pytest.mark.parametrize(("budget", "effort"), THINKING_BUDGETS)

@@ -78,6 +78,7 @@ NURSERIES = {
     "relay_trio/cli/doctor.py": "channels are looked at side by side, each step under its limit",
     "relay_trio/cli/doctor_way.py": "all addresses of a name are tried at once, under the connect limit",
     "relay_trio/cli/reach.py": "check-config asks all providers at once, under one limit",
+    "relay_trio/cli/test_timeout.py": "clocks that only wait are tried side by side, each under its deadline",
     "relay_trio/edge/server.py": "the process: signals, the drain, hypercorn",
     "relay_trio/edge/siblings.py": "questions between workers, each under a limit of a second or two",
     "relay_trio/edge/supervisor.py": "the supervisor's seats; it serves no request",

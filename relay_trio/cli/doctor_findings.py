@@ -70,16 +70,20 @@ def show(section: Section) -> list[str]:
     """Return a section as lines: a finding each, and below it what to do."""
     lines = [paint(section.title, "bold", sys.stdout)]
     for finding in section.findings:
-        text, style = _MARKS[finding.level]
-        mark = say(text)
-        padding = " " * (_MARK_WIDTH - _columns(mark))
-        lines.append(f"  {paint(mark, style, sys.stdout)}{padding}{finding.what.ljust(_WHAT_WIDTH)}{finding.told}")
+        lines.append(f"  {mark(finding.level)}{finding.what.ljust(_WHAT_WIDTH)}{finding.told}")
         if finding.advice is not None:
             lines.append(f"  {' ' * (_MARK_WIDTH + _WHAT_WIDTH)}{say('do: {advice}', advice=finding.advice)}")
     return lines
 
 
-def _columns(text: str) -> int:
+def mark(level: Level) -> str:
+    """Return the word for a level, in its colour and as wide as the widest."""
+    text, style = _MARKS[level]
+    word = say(text)
+    return paint(word, style, sys.stdout) + " " * (_MARK_WIDTH - columns(word))
+
+
+def columns(text: str) -> int:
     """Return how many columns a terminal takes for a text: a Chinese letter takes two."""
     return sum(2 if ord(letter) > _FIRST_WIDE else 1 for letter in text)
 

@@ -196,6 +196,18 @@ def _check_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help=say("show also the settings that have their defaults"))
 
 
+def _test_timeout_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("url", metavar="URL", help=say("the relay's address"))
+    parser.add_argument("client_key", metavar="KEY", help=say("a client's key, or env:NAME, or file:path"))
+    parser.add_argument("--model", metavar="MODEL", help=say("what is asked; default: the demo's models, if it is a demo"))
+    parser.add_argument(
+        "--within", metavar="SECONDS", default="15", help=say("the longest clock that is waited for; default: 15")
+    )
+    parser.add_argument("--admin-key", metavar="KEY", help=say("default: RELAY_ADMIN_KEY; shows more"))
+    parser.add_argument("--ca", type=Path, metavar="FILE", help=say("certificates (PEM) to trust besides the system's"))
+    parser.add_argument("--json", action="store_true", help=say("print JSON, for programs"))
+
+
 def _doctor_options(parser: argparse.ArgumentParser) -> None:
     _config_option(parser)
     parser.add_argument(
@@ -264,6 +276,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], Non
     "check-config": (later("say what is wrong with the configuration, without starting"), _check_config_options),
     "keys": (later("make keys for clients"), _keys_options),
     "check": (later("look at a running relay: how it fares, whether it leaks"), _check_options),
+    "test-timeout": (later("see the clocks of a running relay fire"), _test_timeout_options),
     "doctor": (later("look at the way to every provider, and at this machine; say what to do"), _doctor_options),
     "selftest": (later("hold your configuration to the table of faults, on a clock that jumps"), _selftest_options),
 }
@@ -271,6 +284,10 @@ _COMMANDS: Final[Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], Non
 _EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "serve": ("serve", "serve --config /etc/relay.toml --listen 0.0.0.0:3000"),
     "check-config": ("check-config", "check-config --config /etc/relay.toml --offline --all"),
+    "test-timeout": (
+        "test-timeout http://127.0.0.1:3000 env:MY_KEY",
+        "test-timeout https://relay.example env:MY_KEY --model gpt-4o-mini --within 30",
+    ),
     "doctor": ("doctor", "doctor --channel openai-main --spend", "doctor --config /etc/relay.toml --json"),
     "selftest": ("selftest", "selftest --config /etc/relay.toml --only silent-mid-body"),
     "check": (

@@ -161,6 +161,10 @@ class RelayClient:
             raise self._refusal("GET", "/metrics", answer)
         return answer.body.decode("utf-8", "replace")
 
+    async def settings(self) -> Json:
+        """Return the settings in force, and where each came from. Raises CommandFailed."""
+        return await self._json("GET", "/debug/settings", self.place.admin_key)
+
     async def nurseries(self, *, stacks: bool = False) -> list[Json]:
         """Return the live requests, the oldest first. Raises CommandFailed."""
         found = await self._json("GET", f"/debug/nurseries{'?stacks=1' if stacks else ''}", self.place.admin_key)

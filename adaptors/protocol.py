@@ -153,6 +153,16 @@ class ReadsVariables(Protocol):
 
 
 @runtime_checkable
+class KnowsOptions(Protocol):
+    """An adaptor may also be this: it knows all options of its channels, so that a wrong one is told at once."""
+
+    @property
+    def options(self) -> Mapping[str, tuple[str, ...]]:
+        """The names of the options, each with the words that it may say; without any it may say anything."""
+        ...
+
+
+@runtime_checkable
 class WantsFetched(Protocol):
     """An adaptor may also be this: its provider takes the bytes of pictures and documents only, not their addresses."""
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from adaptors.protocol import ReadsVariables
+from adaptors.protocol import KnowsOptions, ReadsVariables
 from relay_trio.settings.addresses import is_loopback
 from relay_trio.settings.kinds import url
 from relay_trio.settings.model import (
@@ -79,6 +79,7 @@ def _channel_problems(
         *_address_problems(channel, written, provider),
         *_proxy_problems(channel, written),
         *_limit_problems(channel, written, limits),
+        *_option_problems(channel, written, provider),
     ]
 
 
@@ -126,6 +127,22 @@ def _limit_refused(name: str, value: float, limits: Limits) -> str | None:
     if name not in LENGTHENED_BY_CHANNELS and value > whole:
         return f"is longer than {variable_of(f'limits.{name}')} ({show_seconds(whole)}); a channel may only shorten it"
     return None
+
+
+def _option_problems(channel: ChannelSettings, written: InFile, provider: Provider) -> Problems:
+    if not isinstance(provider, KnowsOptions):
+        return []
+    entries = (written.entry("options") or written).entries() or {}
+    reasons = (
+        (entries[name], _option_refused(name, value, provider.options)) for name, value in channel.options.items()
+    )
+    return [problem(entry, reason) for entry, reason in reasons if reason]
+
+
+def _option_refused(name: str, value: str, known: Mapping[str, tuple[str, ...]]) -> str | None:
+    if name not in known:
+        return suggestion(name, sorted(known))
+    return f"want one of: {', '.join(known[name])}" if known[name] and value not in known[name] else None
 
 
 # Channels from the providers' own variables

@@ -95,8 +95,15 @@ def read_chat_request(body: bytes | None) -> ChatRequest:
         user=optional(document, "safety_identifier", str) or optional(document, "user", str),
         stream=document.get("stream") is True,
         openai={name: value for name, value in document.items() if name in SHARED_FIELDS and value not in _NOTHING},
-        dropped=tuple(name for name, value in document.items() if value not in _NOTHING and not _is_read(name, value)),
+        dropped=tuple(_unread(document)),
     )
+
+
+def _unread(document: dict[str, Json]) -> Iterator[str]:
+    """Yield what is passed over: fields of the request, and of its messages what other formats have no place for."""
+    yield from (name for name, value in document.items() if value not in _NOTHING and not _is_read(name, value))
+    spoken = [message for _, message in objects(document.get("messages"), "messages") if message.get("role") != "tool"]
+    yield from (f"messages.{name}" for name in ("name", "audio") if any(message.get(name) for message in spoken))
 
 
 def _is_read(name: str, value: Json) -> bool:
@@ -148,6 +155,8 @@ def _result(where: str, message: dict[str, Json]) -> ToolResult:
 
 def _assistant_parts(where: str, message: dict[str, Json]) -> Iterator[Part]:
     """Yield thoughts, words and calls. The thoughts before the first call come first of all, as they were had."""
+    if message.get("function_call"):
+        raise refused(f"{where}.function_call", f"`{where}.function_call` is the old form of `tool_calls`; use those.")
     calls = [(place, *_call(place, call)) for place, call in objects(message.get("tool_calls"), f"{where}.tool_calls")]
     if calls and calls[0][2]:
         yield from calls[0][2]

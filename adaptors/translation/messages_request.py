@@ -65,7 +65,7 @@ def read_messages_request(body: bytes | None) -> ChatRequest:
     blocks = BlockReader()
     messages = _messages(document, blocks)
     choice = optional(document, "tool_choice", dict) or {}
-    dropped = [name for name, value in document.items() if name not in _READ and value not in (None, [], {})]
+    dropped = [name for name, value in document.items() if name not in _READ and value not in _NOTHING]
     tier = _OPENAI_TIERS.get(optional(document, "service_tier", str) or "")
     return ChatRequest(
         model=want(document.get("model"), str, "model"),
@@ -83,8 +83,19 @@ def read_messages_request(body: bytes | None) -> ChatRequest:
         user=optional(optional(document, "metadata", dict) or {}, "user_id", str, "metadata."),
         stream=document.get("stream") is True,
         openai={"service_tier": tier} if tier else {},
-        dropped=(*dropped, *blocks.dropped),
+        dropped=(*dropped, *_unread_of_tools(document), *blocks.dropped),
     )
+
+
+_NOTHING: Final[tuple[Json, ...]] = (None, [], {})
+_TOOL: Final = frozenset({"name", "description", "input_schema", "strict", "type", MARK})
+
+
+def _unread_of_tools(document: dict[str, Json]) -> list[str]:
+    """Return what is passed over of tools: examples of their use, ways of loading and streaming them."""
+    tools = objects(document.get("tools"), "tools")
+    names = (name for _, tool in tools for name, value in tool.items() if name not in _TOOL and value not in _NOTHING)
+    return list(dict.fromkeys(f"tools.{name}" for name in names))
 
 
 def _messages(document: dict[str, Json], blocks: BlockReader) -> tuple[Message, ...]:

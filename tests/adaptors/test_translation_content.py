@@ -498,6 +498,27 @@ def test_a_chat_request_says_to_openai_likes_what_it_said() -> None:
     assert dropped == ("metadata", "service_tier", "prompt_cache_key", "verbosity")
 
 
+def test_what_messages_and_tools_say_besides_is_named() -> None:
+    """A speaker's name, an answer's sound, examples of a tool's use: the answer is right without them."""
+    turns = [
+        {"role": "user", "name": "ann", "content": "hi"},
+        {"role": "assistant", "content": "ho", "audio": {"id": "audio_1"}},
+        {"role": "tool", "name": "f", "tool_call_id": "c", "content": "r"},
+    ]
+    assert sent_to_anthropic(messages=turns)[1] == ("messages.name", "messages.audio")
+    assert sent_to_anthropic(messages=turns[2:])[1] == ()
+    tool = {"name": "f", "input_schema": {}, "type": "custom", "input_examples": [{}], "defer_loading": True}
+    assert sent_by_anthropics(tools=[tool, tool])[1] == ("tools.input_examples", "tools.defer_loading")
+
+
+def test_a_call_in_the_old_form_is_refused() -> None:
+    """Without it the conversation would be another."""
+    turn = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
+    with pytest.raises(BadBody) as refused:
+        sent_to_anthropic(messages=[turn])
+    assert refused.value.param == "messages[0].function_call"
+
+
 def test_what_only_openai_has_is_left_out_at_anthropic() -> None:
     """And named, but for what makes no difference there."""
     sent, dropped = sent_to_anthropic(

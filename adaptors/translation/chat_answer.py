@@ -12,7 +12,7 @@ from typing import Final
 from adaptors.failure import AnswerFailed
 from adaptors.jsonbytes import Json, NotJSON, decoded, encoded
 from adaptors.sse import ServerEvent
-from adaptors.translation.carrier import packed
+from adaptors.translation.carrier import MAX_CARRIED, packed
 from adaptors.translation.chat_content import read_annotations, written_annotation, written_annotations
 from adaptors.translation.chat_request import written_call
 from adaptors.translation.conversation import (
@@ -71,8 +71,6 @@ _MAX_CHOICES: Final = 128
 """The largest `n` that OpenAI takes."""
 _MAX_SOURCES: Final = 1024
 """Addresses of sources that are told; searches find some dozens."""
-_MAX_CARRIED: Final = 256 * 1024
-"""Characters of thought that an id carries: more than the largest budget of 64,000 tokens fills."""
 
 
 def _object(value: Json) -> dict[str, Json]:
@@ -322,7 +320,7 @@ class ChatWriter:
     def _carrying(self, ident: str) -> str:
         """Return the id with the thoughts since the last call in it, unless they are too long for any id."""
         thoughts, self._choice.thoughts = self._choice.thoughts, []
-        long = sum(len(thought.text) for thought in thoughts) > _MAX_CARRIED
+        long = sum(len(thought.text) for thought in thoughts) > MAX_CARRIED
         return ident if long else packed(ident, thoughts)
 
     def _arguments(self, index: int, fragment: str) -> bytes:

@@ -61,29 +61,38 @@ def _command(name: str) -> Command:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    """Run the command. What ends it may come in a group, if it was in a nursery: it is told as if it came alone."""
+    status = 1
     try:
         status = _command(arguments.command)(arguments)
         sys.stdout.flush()  # here, where a reader that has gone is understood, and not as the interpreter ends
-    except CommandFailed as failed:
+    except* CommandFailed as failures:
+        failed = cast("CommandFailed", _innermost(failures))
         complain(failed.lines)
-        return failed.status
-    except KeyboardInterrupt:
-        return 1
-    except BrokenPipeError:
+        status = failed.status
+    except* KeyboardInterrupt:
+        status = 1
+    except* BrokenPipeError:
         _forget_stdout()
-        return 1
-    except Exception as error:  # noqa: BLE001 - the last door: told in one line
+        status = 1
+    except* Exception as errors:  # noqa: BLE001 - the last door: told in one line
+        status = 1
         if arguments.traceback:
-            traceback.print_exc()
-        complain([f"unexpected {_told(error)}", f"to see where: {_PROGRAM} {arguments.command} --traceback"])
-        return 1
+            traceback.print_exception(errors)
+        complain(
+            [f"unexpected {_told(_innermost(errors))}", f"to see where: {_PROGRAM} {arguments.command} --traceback"]
+        )
     return status
 
 
-def _told(error: BaseException) -> str:
-    """Return the innermost failure in one line: a nursery wraps what happened in groups."""
+def _innermost(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    return error
+
+
+def _told(error: BaseException) -> str:
+    """Return a failure in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -199,7 +208,9 @@ def _check_config_options(parser: argparse.ArgumentParser) -> None:
 def _test_timeout_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help=say("the relay's address"))
     parser.add_argument("client_key", metavar="KEY", help=say("a client's key, or env:NAME, or file:path"))
-    parser.add_argument("--model", metavar="MODEL", help=say("what is asked; default: the demo's models, if it is a demo"))
+    parser.add_argument(
+        "--model", metavar="MODEL", help=say("what is asked; default: the demo's models, if it is a demo")
+    )
     parser.add_argument(
         "--within", metavar="SECONDS", default="15", help=say("the longest clock that is waited for; default: 15")
     )

@@ -114,6 +114,8 @@ def raising(error: BaseException) -> Callable[[argparse.Namespace], int]:
         (CommandFailed("one", "two"), 1, "relay-trio: one\nrelay-trio: two\n"),
         (CommandFailed("one", status=2), 2, "relay-trio: one\n"),
         (KeyboardInterrupt(), 1, ""),
+        (BaseExceptionGroup("nursery", [KeyboardInterrupt()]), 1, ""),
+        (ExceptionGroup("nursery", [CommandFailed("one", status=2)]), 2, "relay-trio: one\n"),
         (
             ExceptionGroup("out", [ExceptionGroup("in", [ValueError("many\nlines")])]),
             1,

@@ -42,6 +42,8 @@ def read_input(said: Json, dropped: list[str]) -> Iterator[Message]:
     if isinstance(said, str):
         yield Message("user", (Text(said),))
         return
+    if not isinstance(said, list):
+        raise BadBody("`input` must be there: a string, or a list of items.", param="input", code="invalid_type")
     turn: list[Part] = []
     role: Role = "user"
     for where, item in objects(said, "input"):

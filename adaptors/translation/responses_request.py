@@ -112,10 +112,10 @@ def _logprobs(document: dict[str, Json]) -> int | None:
 
 
 def _tool(where: str, tool: dict[str, Json]) -> Tool:
-    if tool.get("type") != "function":
-        raise refused(
-            f"{where}.type", f"`{where}` is a tool that is no function; this model's provider has none like it."
-        )
+    kind = want(tool.get("type"), str, f"{where}.type")
+    if kind != "function":
+        why = f"`{where}` is of the type `{kind[:40]}`, not `function`; this model's provider has no tool like it."
+        raise refused(f"{where}.type", why)
     return Tool(
         name=want(tool.get("name"), str, f"{where}.name"),
         description=optional(tool, "description", str, f"{where}.") or "",

@@ -22,6 +22,7 @@ from adaptors.translation.answer import TranslatedAnswer, frame_of, translated_h
 from adaptors.translation.carrier import SEAL, unsealed
 from adaptors.translation.formats import is_translated, request_of, translated_endpoints
 from adaptors.translation.messages_request import write_messages_request
+from adaptors.translation.retelling import RetoldAnswer, asked_anew, is_retold, retold_endpoints
 from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequest
 from adaptors.wires.anthropic_errors import read_anthropic_failure
 from adaptors.wires.anthropic_messages import CountedAnswer, MessagesAnswer
@@ -44,7 +45,7 @@ class Anthropic:
     key_variable: str = "ANTHROPIC_API_KEY"
     base_url_variable: str = "ANTHROPIC_BASE_URL"
     dialects: tuple[str, ...] = (DIALECT,)
-    translates: tuple[str, ...] = translated_endpoints(_OWN)
+    translates: tuple[str, ...] = (*translated_endpoints(_OWN), *retold_endpoints(JSON))
     model_families: tuple[str, ...] = ("claude-",)
 
     # What goes up.
@@ -53,6 +54,8 @@ class Anthropic:
         """Return the request as it came, addressed to the provider. Raises BadBody: a model that cannot be renamed."""
         if is_translated(call, _OWN):
             return _translated(call, account, upstream_model or call.model or "")
+        if is_retold(call, JSON):
+            return asked_anew(self, JSON, call, account, upstream_model)
         query = "?" + call.query.decode("latin-1") if call.query else ""
         return UpstreamRequest(
             method=call.method,
@@ -73,6 +76,8 @@ class Anthropic:
         wire = wire_of(call.endpoint, stream=call.stream)
         if is_translated(call, _OWN):
             return TranslatedAnswer(MESSAGES, call.endpoint.wire or "", frame_of(call, upstream_model, max_event_bytes))
+        if is_retold(call, JSON):
+            return RetoldAnswer(call, call.model)
         if wire == MESSAGES:
             model = call.model if upstream_model not in {None, call.model} else None
             return MessagesAnswer(model=model, max_event_bytes=max_event_bytes)

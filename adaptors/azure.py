@@ -21,6 +21,7 @@ from adaptors.openai import CHAT, RESPONSES, OpenAICompatible
 from adaptors.paths import tidied
 from adaptors.protocol import FoundAccount
 from adaptors.translation.formats import is_translated
+from adaptors.translation.retelling import is_retold
 from adaptors.values import Call, Headers, ProviderAccount, UpstreamRequest
 
 # openai-python, src/openai/lib/azure.py: what a deployment answers itself
@@ -55,6 +56,11 @@ class Azure(OpenAICompatible):
     effort_models: str = r"(?:^|[/_-])(?:o[1-9]|gpt-?[5-9]|gpt-oss)"
     variables: tuple[str, ...] = (_KEY, _TOKEN, _ENDPOINT_VARIABLE, _VERSION)
 
+    @property
+    def options(self) -> Mapping[str, tuple[str, ...]]:
+        """The options of its channels."""
+        return {**super().options, "api_version": ()}
+
     def account_from(self, values: Mapping[str, str]) -> FoundAccount | None:
         """Return the account that the variables describe. Raises ValueError: a key without an endpoint."""
         key, endpoint = values.get(_TOKEN) or values.get(_KEY), values.get(_ENDPOINT_VARIABLE)
@@ -68,6 +74,8 @@ class Azure(OpenAICompatible):
 
     def request(self, call: Call, account: ProviderAccount, upstream_model: str | None) -> UpstreamRequest:
         """Return the request, addressed to the deployment. Raises BadBody: a model that cannot be renamed."""
+        if is_retold(call, "openai_json"):  # what it is retold as comes here again
+            return super().request(call, account, upstream_model)
         translates = is_translated(call, self.spoken(account))
         path = self.translated_path(account).encode() if translates else tidied(normalise(call.path))
         deployment = upstream_model if path in _OF_DEPLOYMENTS else None

@@ -24,6 +24,7 @@ COMPATIBLE: Final[tuple[OpenAICompatible, ...]] = (
         dialects=_BOTH,
         model_families=("gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-", "dall-e-", "whisper-", "tts-"),
         limit_field="max_completion_tokens",
+        counts_tokens=True,
         shared_fields=SHARED_FIELDS,
     ),
     # https://api-docs.deepseek.com: "/v1" is accepted and has nothing to do with the version of a model

@@ -32,6 +32,7 @@ from adaptors.translation.fetched import addresses
 from adaptors.translation.formats import is_translated, request_of, translated_endpoints
 from adaptors.translation.gemini_content import GenerateOptions, without_sealed
 from adaptors.translation.gemini_request import write_generate_request
+from adaptors.translation.retelling import RetoldAnswer, asked_anew, is_retold, retold_endpoints
 from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequest
 from adaptors.wires.gemini_errors import read_gemini_failure
 from adaptors.wires.gemini_generate import GeminiJSONAnswer, GenerateAnswer
@@ -54,7 +55,7 @@ class Gemini:
     key_variable: str = "GEMINI_API_KEY"
     base_url_variable: str = "GOOGLE_GEMINI_BASE_URL"
     dialects: tuple[str, ...] = (DIALECT,)
-    translates: tuple[str, ...] = translated_endpoints(_OWN)
+    translates: tuple[str, ...] = (*translated_endpoints(_OWN), *retold_endpoints(JSON))
     model_families: tuple[str, ...] = ("gemini-", "gemma-", "imagen-", "veo-")
 
     # What goes up.
@@ -63,6 +64,8 @@ class Gemini:
         """Return the request as it came, addressed to the provider. Raises BadBody: a model that cannot be renamed."""
         if is_translated(call, _OWN):
             return _translated(call, account, upstream_model or call.model or "")
+        if is_retold(call, JSON):
+            return asked_anew(self, JSON, call, account, upstream_model)
         renames = call.model is not None and upstream_model not in {None, call.model}
         path = with_model(call.path, str(upstream_model)) if renames else call.path
         if renames and call.body is not None and _NAMES_MODEL.search(call.body):
@@ -96,6 +99,8 @@ class Gemini:
         wire = wire_of(call.endpoint, stream=call.stream)
         if is_translated(call, _OWN):
             return TranslatedAnswer(GENERATE, call.endpoint.wire or "", frame_of(call, upstream_model, max_event_bytes))
+        if is_retold(call, JSON):
+            return RetoldAnswer(call, call.model)
         if wire == GENERATE:
             model = call.model if upstream_model not in {None, call.model} else None
             array = call.stream and not asks_for_events(call.query)

@@ -24,9 +24,11 @@ from adaptors.protocol import Answer
 from adaptors.translation.answer import TranslatedAnswer, frame_of, translated_headers
 from adaptors.translation.chat_request import Options, write_chat_request
 from adaptors.translation.conversation import ChatRequest
+from adaptors.translation.counting import cannot_count
 from adaptors.translation.formats import is_translated, request_of, translated_endpoints
 from adaptors.translation.responses_content import without_foreign_thoughts
 from adaptors.translation.responses_request import write_responses_request
+from adaptors.translation.retelling import RetoldAnswer, asked_anew, counts, is_retold, retold_endpoints
 from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequest
 from adaptors.wires.openai_chat import ChatAnswer
 from adaptors.wires.openai_errors import broken_answer, read_failure
@@ -35,6 +37,7 @@ from adaptors.wires.openai_responses import ResponsesAnswer
 
 CHAT: Final = "openai_chat"
 RESPONSES: Final = "openai_responses"
+_JSON: Final = "openai_json"
 
 _APIS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({"chat": (CHAT,), "responses": (RESPONSES,)})
 """What the option `api` of a channel may say, and the wires that are then spoken with the provider."""
@@ -63,6 +66,8 @@ class OpenAICompatible:
     """It wants the `reasoning_content` of earlier turns back."""
     takes_stream_options: bool = True
     """It knows `stream_options`. One that does not tells its usage unasked, or answers 4xx to the question."""
+    counts_tokens: bool = False
+    """It counts tokens at `/responses/input_tokens`."""
     takes_marks: bool = False
     """It knows Anthropic's `cache_control` on parts and tools."""
     shared_fields: frozenset[str] = frozenset()
@@ -71,7 +76,12 @@ class OpenAICompatible:
     @property
     def translates(self) -> tuple[str, ...]:
         """The endpoints of the formats that it does not speak itself."""
-        return translated_endpoints(self.dialects)
+        return (*translated_endpoints(self.dialects), *retold_endpoints(_JSON))
+
+    @property
+    def options(self) -> Mapping[str, tuple[str, ...]]:
+        """The options of its channels: `api` is one of two words, the others say who pays."""
+        return {"api": tuple(_APIS), **{name: () for name, _ in _PAYERS}}
 
     # What goes up.
 
@@ -79,6 +89,10 @@ class OpenAICompatible:
         """Return the request as it came, addressed to the provider. Raises BadBody: a model that cannot be renamed."""
         if is_translated(call, self.spoken(account)):
             return self._translated(call, account, upstream_model or call.model or "")
+        if is_retold(call, _JSON):
+            if counts(call) and not self.counts_tokens:
+                raise cannot_count()
+            return asked_anew(self, _JSON, call, account, upstream_model)
         account = self._asking(account)
         path = call.path.decode("latin-1")
         query = "?" + call.query.decode("latin-1") if call.query else ""
@@ -150,12 +164,14 @@ class OpenAICompatible:
         if is_translated(call, spoken):
             provider = CHAT if CHAT in spoken else RESPONSES
             return TranslatedAnswer(provider, call.endpoint.wire or "", frame_of(call, upstream_model, max_event_bytes))
+        if is_retold(call, _JSON):
+            return RetoldAnswer(call, call.model)
         if wire == CHAT:
             hides_usage = _asks_usage(call, self._asking(account))
             return ChatAnswer(call, model=model, hides_usage=hides_usage, max_event_bytes=max_event_bytes)
         if wire == RESPONSES:
             return ResponsesAnswer(model=model, max_event_bytes=max_event_bytes)
-        return JSONAnswer(model) if wire == "openai_json" else PassedOn()
+        return JSONAnswer(model) if wire == _JSON else PassedOn()
 
     def failure(self, status: int, headers: Headers, body: bytes, state: BodyState) -> Failure:
         """Say what an error answer means. Never raises, whatever the body holds."""

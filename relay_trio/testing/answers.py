@@ -425,6 +425,12 @@ def embeddings(_provider: Provider, asked: Asked, _wanted: Wanted, _number: int)
     return json_answer({"object": "list", "data": made, "model": asked.model, "usage": usage})
 
 
+def counted(_provider: Provider, asked: Asked, _wanted: Wanted, _number: int) -> Answer:
+    """POST /responses/input_tokens: a token for each word."""
+    tokens = len(str(asked.fields.get("input") or "").split())
+    return json_answer({"object": "response.input_tokens", "input_tokens": tokens})
+
+
 def vector(text: object, size: int) -> list[float]:
     """Return numbers that depend on the text alone; each is exact in 32 bits."""
     digest = hashlib.sha256(str(text).encode()).digest()
@@ -557,6 +563,7 @@ ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("POST", r"/chat/completions$", chat),
     ("POST", r"/completions$", completions),
     ("POST", r"/responses$", responses),
+    ("POST", r"/responses/input_tokens$", counted),
     ("POST", r"/responses/[^/]+/cancel$", cancel_response),
     ("GET", r"/responses/[^/]+/input_items$", input_items),
     ("GET", r"/(responses|files)/[^/]+$", shelved),

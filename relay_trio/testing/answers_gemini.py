@@ -139,7 +139,8 @@ def embedding_usage(asked: Asked) -> Json:
 
 def prompt_tokens(asked: Asked) -> int:
     """Return a token for each word."""
-    return len(str(asked.fields.get("contents") or "").split())
+    fields = asked.fields.get("generateContentRequest") or asked.fields
+    return len(str(fields.get("contents") or "").split())
 
 
 def model_object(name: str) -> Json:

@@ -12,7 +12,7 @@ import adaptors
 PACKAGE = Path(adaptors.__file__).parent
 ALLOWED = frozenset(
     {"__future__", "adaptors", "attrs", "base64", "collections", "difflib", "enum", "http", "importlib", "json", "math",
-     "msgspec", "re", "types", "typing"}
+     "msgspec", "re", "struct", "types", "typing"}
 )  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

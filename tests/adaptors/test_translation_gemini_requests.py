@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from anthropic_streams import call as messages_call
 from gemini_streams import call as gemini_call
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai_streams import call as chat_call
 
@@ -44,6 +44,8 @@ ACCOUNT = ProviderAccount("https://api.example", "k")
 GENERATE = b"/v1beta/models/gemini-2.5-flash:generateContent"
 
 # ---- Round trips
+
+MANY = settings(max_examples=100, deadline=None, derandomize=True)
 
 WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(lambda text: text.strip() == text)
 NAMES = st.from_regex(r"[a-zA-Z][a-zA-Z0-9-]{0,10}", fullmatch=True)
@@ -136,6 +138,7 @@ def through_messages(request: ChatRequest) -> ChatRequest:
     return normal(read_messages_request(encoded(write_messages_request(request, "claude-sonnet-4-5")[0])))
 
 
+@MANY
 @given(requests_of_chat())
 def test_what_chat_and_gemini_can_say_survives_the_round_trip(request: ChatRequest) -> None:
     """From chat to Gemini's format and back."""
@@ -143,6 +146,7 @@ def test_what_chat_and_gemini_can_say_survives_the_round_trip(request: ChatReque
     assert through_chat(through_gemini(through_chat(request))) == normal(request)
 
 
+@MANY
 @given(requests())
 def test_what_messages_and_gemini_can_say_survives_the_round_trip(request: ChatRequest) -> None:
     """From Anthropic's format to Gemini's and back."""

@@ -20,7 +20,7 @@ from relay_trio.cli.configuration import Configuration, configured
 from relay_trio.cli.doctor_clock import Watch, clock_finding
 from relay_trio.cli.doctor_completion import Completion, cheap_model
 from relay_trio.cli.doctor_findings import Finding, Level, Section, as_json, exit_status, show, worst
-from relay_trio.cli.doctor_machine import descriptors_finding, disk_finding, port_findings
+from relay_trio.cli.doctor_machine import descriptors_finding, disk_findings, port_findings
 from relay_trio.cli.doctor_way import Way
 from relay_trio.cli.language import choose, say
 from relay_trio.cli.reach import (
@@ -104,7 +104,7 @@ def _verdict(sections: list[Section]) -> str:
 async def look(configuration: Configuration, wishes: Wishes, told: Callable[[Section], None]) -> None:
     """Look at the machine and at every channel; tell each section when it is its turn."""
     settings = configuration.settings
-    here = [descriptors_finding(settings), disk_finding(settings), *await port_findings(settings)]
+    here = [descriptors_finding(settings), *disk_findings(settings), *await port_findings(settings)]
     chosen = [
         (number, channel)
         for number, channel in enumerate(settings.channels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import sys
@@ -50,23 +51,56 @@ def descriptors_finding(settings: Settings) -> Finding:
     return Finding(Level.OK, "descriptors", told)
 
 
-def disk_finding(settings: Settings) -> Finding:
-    """Return whether the directory that workers share has room and may be written to; one worker alone needs none."""
-    directory = Path(tempfile.gettempdir())
+def disk_findings(settings: Settings) -> list[Finding]:
+    """Return whether the directories that a relay writes to have room and may be written to."""
+    found = [_shared_finding(settings)]
+    return found if settings.run_directory is None else [*found, _run_directory_finding(settings.run_directory)]
+
+
+def _shared_finding(settings: Settings) -> Finding:
+    """Return whether workers can share one: the supervisor takes the first of these; one worker alone needs none."""
     needed = settings.workers > 1
-    try:
-        with tempfile.TemporaryFile(dir=directory) as probe:
-            probe.write(b"x")
-        free = shutil.disk_usage(directory).free
-    except OSError as error:
-        told = say("{directory} cannot be written to ({why})", directory=directory, why=error.strerror or error)
-        advice = say("several workers share their metrics there: mount a tmpfs, or name another directory in TMPDIR")
+    directory = next(filter(_is_writable, (_temporary(), *OTHER_DIRECTORIES)), None)
+    if directory is None:
+        told = say("no directory for the sockets and metrics that workers share: {names}",
+                   names=", ".join(map(str, (_temporary(), *OTHER_DIRECTORIES))))  # fmt: skip
+        advice = say("mount a tmpfs at /tmp, or name another directory in TMPDIR")
         return Finding(Level.ERROR if needed else Level.NOTE, "disk", told, advice if needed else None)
+    free = shutil.disk_usage(directory).free
     told = say("{free} MiB free in {directory}; the log goes to stdout", free=free // MIB, directory=directory)
     if free >= LITTLE_ROOM_BYTES:
         return Finding(Level.OK, "disk", told)
     advice = say("make room there: workers share their metrics in it")
     return Finding(Level.WARNING if needed else Level.NOTE, "disk", told, advice if needed else None)
+
+
+OTHER_DIRECTORIES = (Path("/dev/shm"), Path("/run"))  # noqa: S108 - looked at, as the supervisor does, not used
+
+
+def _temporary() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:  # it tries several, and none may be written to
+        return Path(os.environ.get("TMPDIR", "/tmp"))  # noqa: S108 - named, not used
+
+
+def _run_directory_finding(directory: Path) -> Finding:
+    """Return whether a relay may take its place in the run directory, which it makes if only its parent is there."""
+    where = directory if directory.exists() else directory.parent
+    told = say("{directory}, where a successor finds this relay", directory=directory)
+    if _is_writable(where):
+        return Finding(Level.OK, "run_directory", told)
+    advice = say("give it to the user that runs the relay, or unset RELAY_RUN_DIRECTORY")
+    return Finding(Level.ERROR, "run_directory", say("{told}, cannot be written to", told=told), advice)
+
+
+def _is_writable(directory: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=directory) as probe:
+            probe.write(b"x")
+    except OSError:
+        return False
+    return True
 
 
 async def port_findings(settings: Settings) -> list[Finding]:

@@ -22,6 +22,7 @@ import pytest
 import trio
 
 from adaptors import registry
+from relay_trio.cli import doctor_machine
 from relay_trio.cli.configuration import Configuration
 from relay_trio.cli.doctor import MACHINE, Wishes, look
 from relay_trio.cli.doctor_completion import cheap_model
@@ -420,10 +421,21 @@ async def test_more_requests_than_descriptors_are_a_warning() -> None:
 
 
 async def test_a_directory_that_cannot_be_written_to(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several workers need one; a single one does not."""
+    """Several workers need one, and take another where they can, as the supervisor does; a single one needs none."""
     monkeypatch.setattr("tempfile.tempdir", str(place / "not there"))
+    monkeypatch.setattr(doctor_machine, "OTHER_DIRECTORIES", (place,))
+    assert str(place) in of_machine(await looked(workers=2))["disk"].told
+    monkeypatch.setattr(doctor_machine, "OTHER_DIRECTORIES", ())
     assert of_machine(await looked(workers=2))["disk"].level is Level.ERROR
     assert of_machine(await looked(workers=1))["disk"].level is Level.NOTE
+
+
+async def test_a_run_directory_that_cannot_be_written_to(place: Path) -> None:
+    """A relay could not take its place there, and would not start; one that can still be made is fine."""
+    findings = of_machine(await looked(run_directory=place / "run"))
+    assert findings["run_directory"].level is Level.OK
+    findings = of_machine(await looked(run_directory=place / "not there" / "run"))
+    assert findings["run_directory"].level is Level.ERROR
 
 
 async def test_a_port_that_another_program_has() -> None:

@@ -96,9 +96,12 @@ WORDS: Final[Mapping[str, str]] = {
         "请提高硬限制：systemd 用 LimitNOFILE=，Compose 用 ulimits: nofile，docker run 用 --ulimit nofile="
     ),
     "{told}, and RELAY_MAX_CONCURRENCY is {wanted}": "{told}，而 RELAY_MAX_CONCURRENCY 是 {wanted}",
-    "{directory} cannot be written to ({why})": "{directory} 不可写（{why}）",
-    "several workers share their metrics there: mount a tmpfs, or name another directory in TMPDIR": (
-        "多个工作进程在那里共享指标：请挂载 tmpfs，或用 TMPDIR 指定其他目录"
+    "no directory for the sockets and metrics that workers share: {names}": "没有可供工作进程共享套接字和指标的目录：{names}",
+    "mount a tmpfs at /tmp, or name another directory in TMPDIR": "请在 /tmp 挂载 tmpfs，或用 TMPDIR 指定其他目录",
+    "{directory}, where a successor finds this relay": "{directory}，接替者在此找到这个中继",
+    "{told}, cannot be written to": "{told}，但不可写",
+    "give it to the user that runs the relay, or unset RELAY_RUN_DIRECTORY": (
+        "请把它交给运行中继的用户，或取消 RELAY_RUN_DIRECTORY"
     ),
     "{free} MiB free in {directory}; the log goes to stdout": "{directory} 剩余 {free} MiB；日志写到标准输出",
     "make room there: workers share their metrics in it": "请腾出空间：工作进程在那里共享指标",

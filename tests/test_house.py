@@ -156,6 +156,7 @@ LOW_LEVEL = {
     "relay_trio/sockets.py": {"checkpoint", "wait_readable", "wait_writable", "wait_task_rescheduled", "reschedule",
                               "current_task", "notify_closing", "Abort", "Task"},
     "relay_trio/scopes/census.py": {"current_root_task", "Task"},
+    "relay_trio/scopes/phase.py": {"current_clock"},
     "relay_trio/scopes/request_scope.py": {"current_task", "Task"},
     "relay_trio/demo.py": {"checkpoint"},
     "relay_trio/edge/handlers/own.py": {"checkpoint"},
@@ -164,7 +165,7 @@ LOW_LEVEL = {
     "relay_trio/edge/worker_seat.py": {"wait_readable"},
 }  # fmt: skip
 """trio.lowlevel is where its guarantees are made, so they can be broken there. The hub needs it; the census reads the task
-tree; a checkpoint and a process have no other name; the link to the supervisor is waited on once, and never sent to."""
+tree; the clock, a checkpoint and a process have no other name; the link to the supervisor is waited on once, and never sent to."""
 
 
 def test_low_level_trio_stays_in_its_place() -> None:

@@ -200,6 +200,7 @@ async def test_an_answer_without_end_is_read_to_a_bound() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.real_clock  # `localhost` is looked up in a thread
 @pytest.mark.usefixtures("nothing_left_open")
 async def test_channels_are_reported_in_their_order_over_tls_and_without_keys() -> None:
     """Every channel has its lines, in the order of the file; the CA bundle is trusted; no key is needed."""

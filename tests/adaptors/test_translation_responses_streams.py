@@ -64,6 +64,7 @@ from adaptors.translation.conversation import (
     TokenLogprob,
     ToolCall,
     ToolDelta,
+    ToolStarted,
 )
 from adaptors.translation.frame import Frame
 from adaptors.translation.responses_answer import ResponsesWriter, write_responses_reply
@@ -296,10 +297,10 @@ def test_citations_and_likelihoods_have_their_places() -> None:
 
 def test_there_is_one_candidate() -> None:
     """What a provider says of others is passed over."""
-    stream = written(
-        TextDelta("a"), CandidateSwitched(1), TextDelta("b"), Finished("length"), CandidateSwitched(0), Finished("stop")
-    )
-    assert shown(items_of(stream)) == ["a"]
+    other = (CandidateSwitched(1), TextDelta("b"), ToolStarted(0, "c", "f"), Finished("length"))
+    items = items_of(written(TextDelta("a"), *other, CandidateSwitched(0), Finished("stop")))
+    assert shown(items) == ["a"]
+    assert items[0]["status"] == "completed"
 
 
 def test_what_must_be_repeated_is_bounded() -> None:

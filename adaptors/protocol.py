@@ -30,6 +30,7 @@ class Answer(Protocol):
     """The wire's terminal event was seen and yielded."""
     stored_id: str | None
     """The id of the object that the answer made (`resp_...`), once it is known."""
+    # An answer whose stream is no stream of server-sent events also has `stream_type`: its media type.
 
     @property
     def usage(self) -> Usage | None:
@@ -160,6 +161,20 @@ class KnowsOptions(Protocol):
     def options(self) -> Mapping[str, tuple[str, ...]]:
         """The names of the options, each with the words that it may say; without any it may say anything."""
         ...
+
+
+@runtime_checkable
+class TellsTime(Protocol):
+    """An adaptor may also be this: its requests carry the time, which the provider holds against its own clock."""
+
+    def at(self, now: int) -> Adaptor:
+        """Return the adaptor as it is at this moment, in seconds since 1970."""
+        ...
+
+
+def at_moment(adaptor: Adaptor, now: float) -> Adaptor:
+    """Return what is to be asked for a request at this moment."""
+    return adaptor.at(int(now)) if isinstance(adaptor, TellsTime) else adaptor
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ from typing import Final
 
 from adaptors.anthropic import Anthropic
 from adaptors.azure import Azure
+from adaptors.bedrock import Bedrock
 from adaptors.compatible import COMPATIBLE
 from adaptors.gemini import Gemini
 from adaptors.protocol import Adaptor
@@ -20,7 +21,7 @@ from adaptors.xai import XAI
 
 ENTRY_POINT_GROUP: Final = "relay_trio.adaptors"
 
-_OURS: Final[tuple[Adaptor, ...]] = (*COMPATIBLE, XAI(), Azure(), Anthropic(), Gemini())
+_OURS: Final[tuple[Adaptor, ...]] = (*COMPATIBLE, XAI(), Azure(), Anthropic(), Gemini(), Bedrock())
 BUILT_IN: Final[Mapping[str, Adaptor]] = MappingProxyType({adaptor.name: adaptor for adaptor in _OURS})
 
 

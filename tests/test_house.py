@@ -205,6 +205,7 @@ WALL_CLOCKS = {
     "relay_trio/cli/check_baseline.py": "when a baseline was recorded, for whoever reads it later",
     "relay_trio/cli/doctor_clock.py": "this machine's clock is what is looked at",
     "relay_trio/cli/keys.py": "a key that would be expired on the day it is made",
+    "relay_trio/cli/reach.py": "the time that some providers want signed, when they are asked for their models",
     "relay_trio/cli/selftest.py": "how long it took, beside the clock that jumps",
     "relay_trio/cli/serve.py": "how long the start took, also before there is a trio clock",
     "relay_trio/telemetry/json_line.py": "the timestamp of a line",

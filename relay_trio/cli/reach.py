@@ -5,6 +5,7 @@ The commonest mistake is a base URL without its `/v1`, or with one too many: bot
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -14,7 +15,7 @@ import httpx
 import trio
 
 from adaptors.failure import AnswerFailed
-from adaptors.protocol import Adaptor
+from adaptors.protocol import Adaptor, at_moment
 from adaptors.values import ProviderAccount
 from relay_trio.cli.language import say
 from relay_trio.cli.summary import base_url_of
@@ -167,7 +168,7 @@ class Asker:
     async def ask(self, base_url: str, key: str) -> Answer:
         """Ask one address with one key for its models."""
         account = ProviderAccount(base_url, key, options=self.channel.options)
-        wanted = self.adaptor.models_request(account)
+        wanted = at_moment(self.adaptor, time.time()).models_request(account)
         request = self.client.build_request(wanted.method.decode(), wanted.url, headers=list(wanted.headers))
         try:
             status, body = await self._answered(request)

@@ -13,7 +13,7 @@ import trio
 from adaptors.bodies import BadBody
 from adaptors.endpoints import wire_of
 from adaptors.failure import AnswerFailed, BodyState, FailureKind
-from adaptors.protocol import Adaptor, Answer
+from adaptors.protocol import Adaptor, Answer, at_moment
 from adaptors.values import Call, Fetched, UpstreamRequest
 from relay_trio.channels.selection import Candidate
 from relay_trio.errors import AnswerBroken, CallNotExpressible, UpstreamAnswered, UpstreamFailed
@@ -93,7 +93,9 @@ class Attempt:
 
     async def _request(self, model: str | None) -> UpstreamRequest:
         adaptor, call = self.candidate.channel.adaptor, self.call
-        wants = getattr(adaptor, "wants", None)  # protocol.WantsFetched; asking by isinstance costs a microsecond
+        if hasattr(adaptor, "at"):  # asking by isinstance costs a microsecond
+            adaptor = at_moment(adaptor, self.services.utc_now())
+        wants = getattr(adaptor, "wants", None)  # protocol.WantsFetched
         try:
             if wants is not None and (urls := wants(call)):
                 await self._fetch(urls, self.services.catalog.current.settings)
@@ -148,7 +150,7 @@ class Attempt:
 
     async def _pass_events(self, response: Response, answer: Answer) -> None:
         content_type = header_fields.value(response.headers, b"content-type") or b""
-        if not content_type.lower().startswith(b"text/event-stream"):
+        if not content_type.lower().startswith(getattr(answer, "stream_type", b"text/event-stream")):
             body, _ = await _read_bounded(response)
             _raise_error_inside(answer, body)
             raise AnswerBroken(

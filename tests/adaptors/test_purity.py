@@ -11,8 +11,8 @@ import adaptors
 
 PACKAGE = Path(adaptors.__file__).parent
 ALLOWED = frozenset(
-    {"__future__", "adaptors", "attrs", "base64", "collections", "difflib", "enum", "http", "importlib", "json", "math",
-     "msgspec", "re", "struct", "types", "typing"}
+    {"__future__", "adaptors", "attrs", "base64", "binascii", "collections", "difflib", "enum", "hashlib", "hmac", "http",
+     "importlib", "json", "math", "msgspec", "re", "struct", "types", "typing"}
 )  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
+import attrs
 import pytest
 import trio
 from stand import open_with
 
 from relay_trio.relay.attempt import MAX_FETCHES
-from relay_trio.testing.answers import Json
+from relay_trio.testing.answers import WORDS, Json
 from relay_trio.testing.answers_anthropic import AnthropicProvider
 from relay_trio.testing.answers_gemini import GeminiProvider
 from relay_trio.testing.conversation import Conversation
@@ -341,3 +345,83 @@ async def test_an_operator_may_switch_it_off(tmp_path: Path) -> None:
         assert answer.status == 200
         (part,) = upstream.requests[-1].json()["contents"][0]["parts"]
         assert part["fileData"]["fileUri"] == "https://x.example/a.png"
+
+
+# Bedrock
+
+
+def message(payload: bytes, **texts: str) -> bytes:
+    """Return one message of an AWS event stream."""
+    named = ((":" + name.replace("_", "-")).encode() for name in texts)
+    pairs = zip(named, (text.encode() for text in texts.values()), strict=True)
+    headers = b"".join(
+        bytes([len(name)]) + name + b"\x07" + len(text).to_bytes(2, "big") + text for name, text in pairs
+    )
+    prelude = (len(headers) + len(payload) + 16).to_bytes(4, "big") + len(headers).to_bytes(4, "big")
+    head = prelude + crc32(prelude).to_bytes(4, "big") + headers + payload
+    return head + crc32(head).to_bytes(4, "big")
+
+
+async def bedrock(conversation: Conversation) -> None:
+    """Answer as Bedrock does, with what the Anthropic API would say."""
+    model, action = conversation.request.path.removeprefix("/model/").split("/")
+    asked = {**conversation.request.json(), "model": model, "stream": action.endswith("stream")}
+    asked_of_anthropic = attrs.evolve(
+        conversation.request.asked(), path="/v1/messages", body=json.dumps(asked).encode()
+    )
+    answer = AnthropicProvider().answer(asked_of_anthropic, conversation.fault.wanted())
+    if not asked["stream"]:
+        await conversation.send_in_place(200, JSON, answer.body)
+        return
+    found = re.findall(rb"^data: (.*)$", answer.body, re.MULTILINE)
+    frames = (json.dumps({"bytes": base64.b64encode(data).decode()}).encode() for data in found)
+    body = b"".join(message(frame, event_type="chunk", message_type="event") for frame in frames)
+    await conversation.send_in_place(200, ((b"content-type", b"application/vnd.amazon.eventstream"),), body)
+
+
+async def test_bedrock_serves_clients_of_anthropic_and_of_openai(tmp_path: Path) -> None:
+    """Whole and streamed, signed at the moment of the attempt; a picture by its address is fetched."""
+    model = "eu.anthropic.claude-x-v1:0"
+    channel = ("b", "bedrock", 'base_url = "HERE"\noptions = {region = "eu-west-1"}')
+    async with open_fake_upstream(gives(PIXEL)) as images, relayed(tmp_path, channel, environ=HERE) as (relay, (up,)):
+        up.script.always = bedrock
+        body = {"model": model, "max_tokens": 99, "messages": QUESTION}
+        whole = await ask(relay, "POST", "/v1/messages", body)
+        assert whole.json()["content"][0]["text"] == "".join(WORDS)
+        streamed = await ask(relay, "POST", "/v1/messages", {**body, "stream": True})
+        assert streamed.head.get("content-type") == "text/event-stream; charset=utf-8"
+        assert streamed.body.data.endswith(b'{"type":"message_stop"}\n\n')
+        chunks = await ask(relay, "POST", "/v1/chat/completions", {**body, "stream": True})
+        assert chunks.body.data.endswith(b"data: [DONE]\n\n")
+        shown = [{"type": "image", "source": {"type": "url", "url": images.url}}]
+        await ask(relay, "POST", "/v1/messages", {**body, "messages": [{"role": "user", "content": shown}]})
+        (picture,) = up.requests[-1].json()["messages"][0]["content"]
+        assert picture["source"] == {
+            "type": "base64",
+            "media_type": "image/png",
+            "data": base64.b64encode(PIXEL).decode(),
+        }
+        targets = {request.target for request in up.requests}
+        path = "/model/eu.anthropic.claude-x-v1%3A0/invoke"
+        assert targets == {path, f"{path}-with-response-stream"}
+        await rest(relay)
+        assert {line["output_tokens"] for line in relay.finished()} == {len(WORDS)}
+
+
+async def test_bedrock_signs_with_a_pair_of_keys(tmp_path: Path) -> None:
+    """That the environment holds, at the time of the relay's clock."""
+    async with open_fake_upstream(bedrock) as upstream:
+        environ = {
+            "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "the/secret+key",
+            "AWS_REGION": "eu-west-1",
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": upstream.url,
+        }
+        async with open_with(tmp_path, "", environ) as relay:
+            body = {"model": "anthropic.claude-x", "max_tokens": 9, "messages": QUESTION}
+            assert (await ask(relay, "POST", "/v1/messages", body)).status == 200
+            (request,) = upstream.requests
+            today = dt.datetime.now(dt.UTC).strftime("%Y%m%d")
+            assert (request.get("x-amz-date") or "").startswith(today)
+            assert (request.get("authorization") or "").startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
+            assert not [line for line in relay.lines() if "the/secret" in json.dumps(line)]

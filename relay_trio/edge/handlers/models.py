@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from adaptors.failure import AnswerFailed
+from adaptors.protocol import at_moment
 from relay_trio.accounts.keys import Key
 from relay_trio.channels.channel import Channel
 from relay_trio.errors import ModelNotAllowed, RelayError
@@ -114,7 +115,8 @@ class ModelList:
     async def _ask(self, channel: Channel) -> tuple[str, ...]:
         limits = self._services.catalog.current.settings.limits
         quick = channel.clocks.quick or Limit(limits.quick, "RELAY_QUICK_TIMEOUT")
-        request = channel.adaptor.models_request(channel.keys[0].account)
+        adaptor = at_moment(channel.adaptor, self._services.utc_now())
+        request = adaptor.models_request(channel.keys[0].account)
         with LimitedPhase("headers", quick):
             clock = PhaseClock()
             response = await self._services.sender(channel).send(request, channel.route, clock)

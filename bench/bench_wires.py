@@ -2,8 +2,8 @@
 
     python bench/bench_wires.py [--seconds 0.3]
 
-The bytes are those that the rig's provider sends; those of the Responses API, which it does not speak, are the test kit's. `json` is the standard library's loads and dumps of each event's data:
-what a relay pays that decodes what it passes on. A ratio under 1 says that the wire reads an event for less.
+The bytes are those that the rig's provider sends; those of the Responses API and of Gemini's, which it does not speak, are the
+test kit's. `json` is the standard library's loads and dumps of each event's data: what a relay pays that decodes what it passes on. A ratio under 1 says that the wire reads an event for less.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from rigging import STREAM_50, UNARY, Ask, Stand, standing
 
 from adaptors.anthropic_paths import ANTHROPIC_PATHS
 from adaptors.endpoints import OPENAI_PATHS
+from adaptors.gemini_paths import GEMINI_PATHS
 from adaptors.paths import PathTable
 from adaptors.protocol import Adaptor
 from adaptors.registry import BUILT_IN
 from adaptors.values import Call, Endpoint, ProviderAccount
 from relay_trio.testing.answers import Asked, Wanted
+from relay_trio.testing.answers_gemini import GeminiProvider
 from relay_trio.testing.answers_responses import ResponsesProvider
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
@@ -84,6 +86,8 @@ def cases() -> Sequence[Case]:
     chat, chat_stream = _call(UNARY, "/chat/completions"), _call(STREAM_50, "/chat/completions")
     message_stream, response_stream = _call(STREAM_50, "/messages"), _call(STREAM_50, "/responses")
     responses = _events(_responses(STREAM_50))
+    gemini_stream = _gemini_call()
+    generated = tuple(event + b"\r\n\r\n" for event in _generated(STREAM_50).split(b"\r\n\r\n") if event)
     return (
         Case("chat, whole", "openai", chat, (unary,)),
         Case("chat, whole, model renamed", "openai", chat, (unary,), "another"),
@@ -97,6 +101,12 @@ def cases() -> Sequence[Case]:
         Case("Responses, stream", "openai", response_stream, responses),
         Case("Responses to chat, stream", "openai", chat_stream, responses, api="responses"),
         Case("Responses to messages, stream", "openai", message_stream, responses, api="responses"),
+        Case("Gemini, stream", "gemini", gemini_stream, generated),
+        Case("Gemini to chat, whole", "gemini", chat, (_generated(UNARY),)),
+        Case("Gemini to chat, stream", "gemini", chat_stream, generated),
+        Case("Gemini to messages, stream", "gemini", message_stream, generated),
+        Case("chat to Gemini, stream", "openai", gemini_stream, _events(stream)),
+        Case("messages to Gemini, stream", "anthropic", gemini_stream, _events(messages)),
     )
 
 
@@ -115,6 +125,12 @@ def _call(ask: Ask, path: str) -> Call:
     )
 
 
+def _gemini_call() -> Call:
+    path = "/models/m:streamGenerateContent"
+    endpoint = _endpoint(GEMINI_PATHS, path)
+    return Call(endpoint, "gemini", b"POST", path.encode(), b"alt=sse", (), b"{}", model="m", stream=True)
+
+
 def _endpoint(table: PathTable, path: str) -> Endpoint:
     endpoint = table.match(b"POST", path.encode())
     assert endpoint is not None
@@ -130,6 +146,12 @@ def _responses(ask: Ask) -> bytes:
     body = ask.body().encode()
     asked = Asked("POST", "/responses", "", "application/json", body, len(body), "")
     return ResponsesProvider().answer(asked, Wanted(stream=True, words=ask.chunks)).body
+
+
+def _generated(ask: Ask) -> bytes:
+    method, query = ("streamGenerateContent", "alt=sse") if ask.chunks else ("generateContent", "")
+    asked = Asked("POST", f"/v1beta/models/m:{method}", query, "application/json", b"{}", 2, "")
+    return GeminiProvider().answer(asked, Wanted(words=ask.chunks or 8)).body
 
 
 def _events(stream: bytes) -> tuple[bytes, ...]:

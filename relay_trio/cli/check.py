@@ -15,11 +15,11 @@ import trio
 from relay_trio.cli.check_baseline import read_baseline, write_baseline
 from relay_trio.cli.check_findings import LEVELS
 from relay_trio.cli.check_report import Checked, as_json, conclude, failure_json, look_line, print_all
-from relay_trio.cli.check_series import look_of
 from relay_trio.cli.language import choose, say
 from relay_trio.cli.relay_client import NotReached, Question, RelayClient
 from relay_trio.cli.relay_place import RelayPlace, place_of
 from relay_trio.cli.terminal import CommandFailed, complain
+from relay_trio.scopes.trend import look_of
 
 Tell = Callable[[int, Checked, NotReached | None], None]
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from relay_trio.cli.check_series import GROWTH, Look, proportion, trends_of
 from relay_trio.cli.language import say
 from relay_trio.cli.terminal import CommandFailed
+from relay_trio.scopes.trend import GROWTH, Look, proportion, trends_of
 
 Json = dict[str, Any]
 

@@ -9,12 +9,13 @@ import attrs
 
 from relay_trio.cli.check_baseline import above_baseline, baseline_of
 from relay_trio.cli.check_findings import STATUSES, SUBJECTS, Line, overall, report, worst
-from relay_trio.cli.check_series import Look, Trend, Verdict, judge, since_restart, trends_of
+from relay_trio.cli.check_series import TEXTS
 from relay_trio.cli.figures import megabytes, per_second, span, whole
 from relay_trio.cli.language import later, say
 from relay_trio.cli.relay_client import NotReached
 from relay_trio.cli.relay_place import RelayPlace
 from relay_trio.cli.terminal import CommandFailed, paint, show_table
+from relay_trio.scopes.trend import Look, Trend, Verdict, judge, since_restart, trends_of
 
 Json = dict[str, Any]
 
@@ -129,7 +130,7 @@ def _print_series(checked: Checked, verdict: Verdict) -> None:
         print(say("looks without an answer: {count}", count=checked.unanswered))
     heads = ("", say("lowest"), say("median"), say("highest"), say("slope per hour"), say("trend"))
     print("\n".join(show_table([heads, *(_trend_row(name, trend) for name, trend in trends_of(looks).items())])))
-    print(f"{_marked(verdict.level)}  {say(verdict.text)}")
+    print(f"{_marked(verdict.level)}  {say(TEXTS[verdict.code])}")
 
 
 def _trend_row(name: str, trend: Trend) -> tuple[str, ...]:
@@ -174,7 +175,7 @@ def as_json(result: Result) -> Json:
     told: Json = {"status": result.level, "url": result.url, "findings": findings, "health": checked.health}
     if verdict is not None:
         told["series"] = {
-            "verdict": {"status": verdict.level, "code": verdict.code, "text": verdict.text},
+            "verdict": {"status": verdict.level, "code": verdict.code, "text": TEXTS[verdict.code]},
             "unanswered": checked.unanswered,
             "trends": {name: attrs.asdict(trend) for name, trend in trends_of(since_restart(checked.looks)).items()},
             "looks": [attrs.asdict(look) for look in checked.looks],

@@ -20,11 +20,11 @@ from stand import STREAM, open_stand
 from relay_trio.cli.check import look
 from relay_trio.cli.check_findings import LEVELS, overall, report
 from relay_trio.cli.check_report import Checked, conclude, print_all
-from relay_trio.cli.check_series import look_of
 from relay_trio.cli.language import choose
 from relay_trio.cli.main import main
 from relay_trio.cli.relay_client import NotReached, RelayClient
 from relay_trio.cli.relay_place import place_at
+from relay_trio.scopes.trend import look_of
 from relay_trio.testing.fake_client import connect
 
 pytestmark = pytest.mark.anyio

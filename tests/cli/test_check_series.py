@@ -12,8 +12,10 @@ import attrs
 import pytest
 
 from relay_trio.cli.check_baseline import above_baseline, baseline_of, read_baseline, write_baseline
-from relay_trio.cli.check_series import Look, judge, since_restart, trends_of
+from relay_trio.cli.check_series import TEXTS
 from relay_trio.cli.terminal import CommandFailed
+from relay_trio.scopes import trend
+from relay_trio.scopes.trend import Look, judge, since_restart, trends_of
 
 Of = Callable[[int], float]
 
@@ -242,3 +244,9 @@ def test_what_is_no_baseline_is_told(tmp_path: Path) -> None:
         assert caught.value.status == 2
     with pytest.raises(CommandFailed, match="cannot be written"):
         write_baseline(tmp_path, {})
+
+
+def test_every_verdict_has_its_words() -> None:
+    """No verdict of the rule ends a command for want of a text."""
+    verdicts = [value for value in vars(trend).values() if isinstance(value, trend.Verdict)]
+    assert {verdict.code for verdict in verdicts} == set(TEXTS)

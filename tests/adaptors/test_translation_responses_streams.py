@@ -27,6 +27,7 @@ from responses_streams import (
     call,
     call_done,
     call_opened,
+    delta,
     ended,
     function_call,
     item_events,
@@ -106,8 +107,7 @@ def items_of(stream: bytes) -> Events:
         kind = event["type"]
         assert raw.name.decode() == kind
         assert event["sequence_number"] == number
-        parsed = STREAM_EVENT.validate_python(event)
-        assert type(parsed).model_fields["type"].annotation is not None
+        assert STREAM_EVENT.validate_python(event).type == kind
         last = event
         if kind == "response.output_item.added":
             assert event["output_index"] == len(items)
@@ -409,6 +409,42 @@ def test_a_stream_of_responses_that_is_cut_off_fails(name: str) -> None:
         assert failed.failure.kind is FailureKind.BROKEN_ANSWER
         assert whole.startswith(passed)
         assert b"[DONE]" not in passed
+
+
+LIKELY = [
+    {
+        "token": "Hi",
+        "bytes": [72, 105],
+        "logprob": -0.25,
+        "top_logprobs": [{"token": "Hey", "bytes": [72], "logprob": -1.5}],
+    }
+]
+NOTE = {"type": "url_citation", "url": "https://x.y", "title": "T", "start_index": 0, "end_index": 2}
+
+
+def test_sources_and_likelihoods_reach_a_client_of_chat() -> None:
+    """Beside the words that they are of, as https://platform.openai.com/docs/guides/tools-web-search has them."""
+    where = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    stream = sse(
+        *opened(),
+        {"type": "response.output_item.added", "output_index": 0, "item": message("", "in_progress")},
+        delta("output_text", "Hi", **where, logprobs=LIKELY),
+        {"type": "response.output_text.annotation.added", **where, "annotation_index": 0, "annotation": NOTE},
+        {"type": "response.output_item.done", "output_index": 0, "item": message("Hi")},
+        ended("completed"),
+    )
+    choices = [
+        choice for chunk in events_of(read(from_responses("openai_chat"), [stream])) for choice in chunk["choices"]
+    ]
+    told = [token for choice in choices if choice["logprobs"] for token in choice["logprobs"]["content"]]
+    assert [(token["token"], token["logprob"], token["top_logprobs"][0]["token"]) for token in told] == [
+        ("Hi", -0.25, "Hey")
+    ]
+    (note,) = [note for choice in choices for note in choice["delta"].get("annotations", ())]
+    assert note == {
+        "type": "url_citation",
+        "url_citation": {name: value for name, value in NOTE.items() if name != "type"},
+    }
 
 
 def test_usage_is_read() -> None:

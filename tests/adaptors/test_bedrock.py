@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from typing import Any
 
@@ -220,10 +221,11 @@ def test_an_anthropic_client_gets_anthropics_stream() -> None:
 
 
 def test_a_cut_is_told_wherever_it_is() -> None:
-    """Nothing but message_stop proves the end."""
+    """Nothing but message_stop proves the end; a torn event is told as one."""
+    ends = {0, *itertools.accumulate(len(framed(event)) for event in EVENTS)}
     for at in range(len(STREAM)):
         answer = answer_to(messages(stream=True))
-        with pytest.raises(AnswerFailed):
+        with pytest.raises(AnswerFailed, match="before the answer" if at in ends else "in the middle of an event"):
             read(answer, STREAM[:at])
         assert not answer.complete
 

@@ -27,7 +27,7 @@ from relay_trio.scopes.phase import Limit, LimitedWhole, PhaseClock
 from relay_trio.settings.model import Settings
 from relay_trio.upstream.decoding import DecodedResponse
 from relay_trio.upstream.fetch import FetchRules, NotFetched
-from relay_trio.upstream.transport import Response, Upload
+from relay_trio.upstream.transport import Response, Upload, UpstreamResponse
 
 ERROR_BODY_MAX_BYTES = 64 * 1024
 """No error message that helps is longer; what is more is an attack or a web page."""
@@ -84,10 +84,13 @@ class Attempt:
         )
         scope = self.exchange.scope
         scope.holding += 1
+        if isinstance(response, UpstreamResponse):
+            scope.let_go = response.close
         self.exchange.record.upstream_bytes_out += scope.bytes_in if request.body is None else len(request.body)
         try:
             await self._answer(response, model)
         finally:
+            scope.let_go = None
             await response.aclose()
             scope.holding -= 1
 

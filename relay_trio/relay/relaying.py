@@ -148,6 +148,8 @@ class Relaying:
                 await attempt.run()
             except (RelayError, AnswerFailed) as error:
                 failure = explain(error, exchange.scope)
+                if exchange.scope.cancelled_for is not None:
+                    raise failure from error
                 settings = catalog.settings
                 situation = Situation(
                     content_sent=exchange.content_sent or exchange.finished,

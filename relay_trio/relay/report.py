@@ -22,6 +22,7 @@ from relay_trio.errors import (
     RelayError,
     ScopeCancelled,
     UpstreamAnswered,
+    UpstreamFailed,
 )
 from relay_trio.relay.headers import advice, value
 from relay_trio.scopes.phase import limit_reached
@@ -59,6 +60,8 @@ _CANCELLED: dict[Ended, tuple[str, int, str]] = {
 
 def explain(error: BaseException, scope: RequestScope) -> RelayError:
     """Return what a failure was, whatever was raised: the reason of a cancellation, the clock behind a deadline."""
+    if isinstance(error, UpstreamFailed) and scope.cancelled_for is not None:
+        return _cancelled(scope.cancelled_for)  # its connection was closed under it
     if isinstance(error, RelayError):
         return error
     if isinstance(error, AnswerFailed):

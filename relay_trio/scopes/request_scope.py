@@ -49,7 +49,7 @@ class RequestScope:
 
     __slots__ = (
         "_manager", "_nursery", "_registry", "_serial", "attempt", "bytes_in", "bytes_out", "cancelled_for", "channel",
-        "clock", "crash", "deadline", "holding", "id", "key", "method", "name", "path", "started", "task", "total",
+        "clock", "crash", "deadline", "holding", "id", "key", "let_go", "method", "name", "path", "started", "task", "total",
     )  # fmt: skip
 
     def __init__(self, registry: Registry, request_id: str, total: Limit, name: str = "request") -> None:
@@ -69,6 +69,8 @@ class RequestScope:
         self.attempt = 0
         self.holding = 0
         """Upstream answers that are open: 0 when the request is over, or something was left open."""
+        self.let_go: Callable[[], None] | None = None
+        """Closes the answer that is open. Called when the scope is cancelled, since its task gets its turn only later."""
         self.bytes_in = self.bytes_out = 0
         self._registry = registry
         self._serial = 0
@@ -121,6 +123,8 @@ class RequestScope:
             self.cancelled_for = reason
             if self._nursery is not None:
                 self._nursery.cancel_scope.cancel(reason=reason)
+            if self.let_go is not None:
+                self.let_go()
 
     def cancel_helpers_at_end(self) -> None:
         """The work is done: let no helper keep the scope open."""

@@ -25,6 +25,7 @@ from stand import (
     upload,
 )
 
+from relay_trio.errors import Ended
 from relay_trio.settings.digests import digest_of, format_digest
 from relay_trio.testing import shapes
 from relay_trio.testing.certificates import authority, client_context
@@ -87,6 +88,21 @@ async def test_a_client_that_leaves_before_the_head_ends_the_work(
 
         await shapes.leaves_before_head(stand.address, request_bytes, moment, how, tls=context)
         await gone_within_a_second(stand, 5.0)
+
+
+@pytest.mark.parametrize("reason", [Ended.CLIENT_DISCONNECTED, Ended.CANCELLED_BY_OPERATOR])
+async def test_the_providers_connection_is_closed_before_the_task_gets_its_turn(tmp_path: Path, reason: Ended) -> None:
+    """Under load a turn comes late, and until it does the provider would write for nobody."""
+    async with open_stand(tmp_path, "silent-mid-body") as stand, connect(stand.address) as client:
+        await client.send(STREAM)
+        await client.read_head()
+        services = stand.relay.running.services
+        (scope,) = services.registry
+        assert services.balance.upstream_connections.live == 1
+        scope.cancel(reason)
+        assert services.balance.upstream_connections.live == 0
+        await stand.upstream.wait_no_connections()
+        assert (await stand.line())["outcome"] == reason.value
 
 
 @LEAVES

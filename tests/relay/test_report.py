@@ -8,7 +8,16 @@ from parts import TOTAL, answered, scope
 
 from adaptors.failure import AnswerFailed, Failure, FailureKind
 from adaptors.protocol import ErrorReport
-from relay_trio.errors import Draining, Ended, LimitReached, MethodNotAllowed, Overloaded, RelayError, UpstreamAnswered
+from relay_trio.errors import (
+    Draining,
+    Ended,
+    LimitReached,
+    MethodNotAllowed,
+    Overloaded,
+    RelayError,
+    UpstreamAnswered,
+    UpstreamFailed,
+)
 from relay_trio.relay.report import explain, is_cancellation, tell
 from relay_trio.scopes.phase import PHASE_NAMES, Limit, limit_reached
 
@@ -32,7 +41,8 @@ async def test_a_cancellation_is_told_by_its_reason(reason: Ended, status: int) 
     """Whatever it interrupted, and in whatever exception it arrives."""
     request = scope()
     request.cancel(reason)
-    for error in (ConnectionResetError(), trio.ClosedResourceError(), RuntimeError(), await cancelled()):
+    broke = UpstreamFailed("broke", code="upstream_connection_broke", phase="answer")  # it was closed under its reader
+    for error in (ConnectionResetError(), trio.ClosedResourceError(), RuntimeError(), broke, await cancelled()):
         failure = explain(error, request)
         assert (failure.outcome, failure.status) == (reason, status)
 

@@ -21,12 +21,13 @@ from adaptors.endpoints import wire_of
 from adaptors.failure import AnswerFailed, BodyState, Failure
 from adaptors.jsonbytes import Json, NotJSON, decoded, encoded, with_member
 from adaptors.protocol import Answer
-from adaptors.translation.answer import TranslatedAnswer, frame_of, translated_headers
+from adaptors.translation.answer import ProviderFormat, TranslatedAnswer, frame_of, translated_headers
 from adaptors.translation.chat_request import Options, write_chat_request
 from adaptors.translation.conversation import ChatRequest
 from adaptors.translation.counting import cannot_count
 from adaptors.translation.formats import is_translated, request_of, translated_endpoints
 from adaptors.translation.responses_content import without_foreign_thoughts
+from adaptors.translation.responses_reader import ResponsesReader, read_responses_reply
 from adaptors.translation.responses_request import write_responses_request
 from adaptors.translation.retelling import RetoldAnswer, asked_anew, counts, is_retold, retold_endpoints
 from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequest
@@ -107,6 +108,17 @@ class OpenAICompatible:
         """Return the wires that are spoken with the provider by this channel."""
         return _APIS.get(account.options.get("api", ""), self.dialects)
 
+    @property
+    def _origin(self) -> str:
+        """Whose thoughts come sealed by the Responses API: Azure answers 400 to OpenAI's."""
+        return f"{RESPONSES}:{self.name}"
+
+    def _answers(self) -> ProviderFormat:
+        return ProviderFormat(
+            reader=lambda _: ResponsesReader(self._origin),
+            read_reply=lambda body: read_responses_reply(body, self._origin),
+        )
+
     def translated_path(self, account: ProviderAccount) -> str:
         """Return the path that requests of other formats go to."""
         return "/chat/completions" if CHAT in self.spoken(account) else "/responses"
@@ -118,7 +130,9 @@ class OpenAICompatible:
         else:
             reasons = re.search(self.effort_models, model) is not None
             fields = self.shared_fields
-            body, dropped = write_responses_request(request, model, reasons=reasons, shared_fields=fields)
+            body, dropped = write_responses_request(
+                request, model, origin=self._origin, reasons=reasons, shared_fields=fields
+            )
         url = account.base_url.rstrip("/") + self.translated_path(account)
         headers = (*_payers(account), *self.authorization(account))
         return UpstreamRequest(b"POST", url, translated_headers(call) + headers, encoded(body), dropped)
@@ -162,7 +176,7 @@ class OpenAICompatible:
         wire = wire_of(call.endpoint, stream=call.stream)
         spoken = self.spoken(account)
         if is_translated(call, spoken):
-            provider = CHAT if CHAT in spoken else RESPONSES
+            provider = CHAT if CHAT in spoken else self._answers()
             return TranslatedAnswer(provider, call.endpoint.wire or "", frame_of(call, upstream_model, max_event_bytes))
         if is_retold(call, _JSON):
             return RetoldAnswer(call, call.model)

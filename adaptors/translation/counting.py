@@ -84,7 +84,7 @@ def generate_body(request: ChatRequest, model: str) -> tuple[Json, tuple[str, ..
 
 def responses_body(request: ChatRequest, model: str) -> tuple[Json, tuple[str, ...]]:
     """Return the body for `/responses/input_tokens`."""
-    body, dropped = write_responses_request(request, model, reasons=False, shared_fields=frozenset())
+    body, dropped = write_responses_request(request, model, origin="", reasons=False, shared_fields=frozenset())
     return {name: value for name, value in body.items() if name in _COUNTED_BY_OPENAI}, dropped
 
 

@@ -31,7 +31,8 @@ from adaptors.translation.conversation import (
 from adaptors.translation.reading import data_url_of, objects, optional, want
 
 ORIGIN: Final = "openai_responses"
-"""Whose signature an `encrypted_content` is."""
+"""Whose signature an `encrypted_content` is that a client holds as its provider gave it. Each provider of this API seals for
+itself, so what is carried to other clients has the provider's name too."""
 
 
 # Read.
@@ -214,11 +215,11 @@ def _file(where: str, part: dict[str, Json]) -> Document:
 # Written.
 
 
-def written_items(messages: tuple[Message, ...]) -> Iterator[Json]:
-    """Yield the turns as items."""
+def written_items(messages: tuple[Message, ...], origin: str) -> Iterator[Json]:
+    """Yield the turns as items; of the sealed thoughts those of this origin."""
     for message in messages:
         if message.role == "assistant":
-            yield from _written_turn(message.parts)
+            yield from _written_turn(message.parts, origin)
         else:
             yield from (_written_result(part) for part in message.parts if isinstance(part, ToolResult))
             rest = [_written_content(part) for part in message.parts if not isinstance(part, ToolResult)]
@@ -226,7 +227,7 @@ def written_items(messages: tuple[Message, ...]) -> Iterator[Json]:
                 yield {"type": "message", "role": message.role, "content": rest}
 
 
-def _written_turn(parts: tuple[Part, ...]) -> Iterator[Json]:
+def _written_turn(parts: tuple[Part, ...], origin: str) -> Iterator[Json]:
     """Yield the model's turn: words that stand together are one message."""
     said: list[Json] = []
     for part in parts:
@@ -239,7 +240,7 @@ def _written_turn(parts: tuple[Part, ...]) -> Iterator[Json]:
         if isinstance(part, ToolCall):
             arguments = part.arguments or "{}"
             yield {"type": "function_call", "call_id": part.id, "name": part.name, "arguments": arguments}
-        elif isinstance(part, Thinking) and part.hidden and part.origin == ORIGIN:
+        elif isinstance(part, Thinking) and part.hidden and part.origin == origin:
             yield {"type": "reasoning", "summary": _summary(part.text), "encrypted_content": part.hidden}
     if said:
         yield {"type": "message", "role": "assistant", "content": said}

@@ -86,9 +86,11 @@ def _failed(response: dict[str, Json]) -> AnswerFailed:
 class ResponsesReader:
     """Reads a provider's stream."""
 
-    __slots__ = ("_called", "_items", "_refused", "_started")
+    __slots__ = ("_called", "_items", "_origin", "_refused", "_started")
 
-    def __init__(self) -> None:
+    def __init__(self, origin: str = ORIGIN) -> None:
+        """Make a reader; `origin` is whose the thoughts are that only the provider can read."""
+        self._origin = origin
         self._started = False
         self._called = False
         self._refused = False
@@ -185,7 +187,7 @@ class ResponsesReader:
                     yield ToolDelta(index, arguments)
                 yield ToolEnded(index)
             case "reasoning":
-                yield from _thought_done(item, shown=told is not None)
+                yield from _thought_done(_thinking(item, self._origin), shown=told is not None)
             case "message" if told is None:
                 yield from self._message_done(item)
             case _:
@@ -219,20 +221,19 @@ class ResponsesReader:
         yield Ended()  # a generator, as the others
 
 
-def _thought_done(item: dict[str, Json], *, shown: bool) -> Iterator[Event]:
+def _thought_done(thought: Thinking, *, shown: bool) -> Iterator[Event]:
     """Yield the end of a thought: its text where no deltas came, and what only its provider can read."""
-    thought = _thinking(item)
     if thought.text and not shown:
         yield ThinkingDelta(thought.text)
     if thought.hidden:
-        yield ThinkingSigned(hidden=thought.hidden, origin=ORIGIN)
+        yield ThinkingSigned(hidden=thought.hidden, origin=thought.origin)
 
 
-def _thinking(item: dict[str, Json]) -> Thinking:
+def _thinking(item: dict[str, Json], origin: str) -> Thinking:
     parts = _objects(item.get("summary")) or _objects(item.get("content"))
     text = _BETWEEN_THOUGHTS.join(filter(None, (_text(part.get("text")) for part in parts)))
     hidden = _text(item.get("encrypted_content"))
-    return Thinking(text, hidden=hidden, origin=ORIGIN if hidden else "")
+    return Thinking(text, hidden=hidden, origin=origin if hidden else "")
 
 
 def _message_parts(item: dict[str, Json]) -> Iterator[Text | Refusal]:
@@ -263,7 +264,7 @@ _EVENTS: Final[dict[str, Callable[[ResponsesReader, dict[str, Json]], Iterator[E
 # A whole answer.
 
 
-def read_responses_reply(body: bytes) -> Reply:
+def read_responses_reply(body: bytes, origin: str = ORIGIN) -> Reply:
     """Return what a whole answer says. Raises AnswerFailed: it is no response, or one that failed."""
     read_document(body)
     try:
@@ -275,7 +276,7 @@ def read_responses_reply(body: bytes) -> Reply:
         raise _failed(response)
     if not isinstance(response.get("output"), list) or status in {"queued", "in_progress"}:
         raise AnswerFailed(broken_answer("The provider answered 200 with JSON that is no finished response."))
-    parts = tuple(part for at, item in enumerate(_objects(response["output"])) for part in _parts(at, item))
+    parts = tuple(part for at, item in enumerate(_objects(response["output"])) for part in _parts(at, item, origin))
     called = any(isinstance(part, ToolCall) for part in parts)
     refused = any(isinstance(part, Refusal) for part in parts)
     told = _reason(response, called=called, refused=refused)
@@ -285,7 +286,7 @@ def read_responses_reply(body: bytes) -> Reply:
     )
 
 
-def _parts(at: int, item: dict[str, Json]) -> Iterator[Part]:
+def _parts(at: int, item: dict[str, Json], origin: str) -> Iterator[Part]:
     match item.get("type"):
         case "message":
             yield from _message_parts(item)
@@ -293,7 +294,7 @@ def _parts(at: int, item: dict[str, Json]) -> Iterator[Part]:
             call_id = _text(item.get("call_id")) or f"call_{at}"
             yield ToolCall(call_id, _text(item.get("name")), _text(item.get("arguments")))
         case "reasoning":
-            thought = _thinking(item)
+            thought = _thinking(item, origin)
             if thought != Thinking():
                 yield thought
         case _:

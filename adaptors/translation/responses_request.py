@@ -207,13 +207,13 @@ _MIN_TOKENS: Final = 16
 
 
 def write_responses_request(
-    request: ChatRequest, model: str, *, reasons: bool, shared_fields: frozenset[str]
+    request: ChatRequest, model: str, *, origin: str, reasons: bool, shared_fields: frozenset[str]
 ) -> tuple[Json, tuple[str, ...]]:
     """Return the body and the names of what was left out. Raises BadBody: what the answer would be wrong without.
 
-    `shared_fields` are those of OpenAI's own fields that the provider knows. `reasons` says of the model that it takes an
-    effort: only such a one may be asked for its thoughts, sealed ("Encrypted content is not supported with this model" is
-    what others answer).
+    `origin` is whose sealed thoughts the provider can read. `shared_fields` are those of OpenAI's own fields that it knows.
+    `reasons` says of the model that it takes an effort: only such a one may be asked for its thoughts, sealed ("Encrypted
+    content is not supported with this model" is what others answer).
     """
     refuse(request, _REFUSED)
     if request.stop:
@@ -223,7 +223,7 @@ def write_responses_request(
     instructions, turns = _split_instructions(request.messages)
     fields = {
         "instructions": instructions,
-        "input": list(written_items(turns)),
+        "input": list(written_items(turns, origin)),
         "tools": [_written_tool(tool) for tool in request.tools] or None,
         "tool_choice": _written_choice(request.tool_choice) if request.tools else None,
         "parallel_tool_calls": request.parallel if request.tools else None,

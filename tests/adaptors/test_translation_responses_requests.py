@@ -38,6 +38,7 @@ from adaptors.translation.conversation import (
     ToolResult,
 )
 from adaptors.translation.messages_request import read_messages_request, write_messages_request
+from adaptors.translation.responses_content import ORIGIN
 from adaptors.translation.responses_request import read_responses_request, responses_echo, write_responses_request
 from adaptors.values import ProviderAccount
 
@@ -53,7 +54,7 @@ def read(**fields: Any) -> ChatRequest:
 
 
 def written(request: ChatRequest, *, reasons: bool = True) -> tuple[dict[str, Any], tuple[str, ...]]:
-    body, dropped = write_responses_request(request, "m", reasons=reasons, shared_fields=SHARED_FIELDS)
+    body, dropped = write_responses_request(request, "m", origin=ORIGIN, reasons=reasons, shared_fields=SHARED_FIELDS)
     return body, dropped
 
 
@@ -360,7 +361,7 @@ def test_what_would_be_wrong_without_is_refused(fields: dict[str, Any], param: s
 def test_a_providers_unknown_fields_are_left_out() -> None:
     """Of those that OpenAI alone knows a compatible server may make a 400."""
     request = ChatRequest("m", USER, openai={"metadata": {"a": "b"}, "verbosity": "low"})
-    body, dropped = write_responses_request(request, "m", reasons=True, shared_fields=frozenset())
+    body, dropped = write_responses_request(request, "m", origin="", reasons=True, shared_fields=frozenset())
     assert dropped == ("metadata", "verbosity")
     assert not {"metadata", "text"} & set(body)
 
@@ -514,6 +515,24 @@ def test_a_channel_may_have_all_asked_by_chat() -> None:
     request = OPENAI.request(call(), BY_CHAT, "m")
     assert request.url == "https://api.example/chat/completions"
     assert json.loads(request.body or b"")["messages"] == [{"role": "user", "content": "hi"}]
+
+
+def test_each_provider_seals_for_itself() -> None:
+    """A thought of OpenAI's is none to Azure, which would answer 400 to it; whoever gave it gets it back."""
+    answer = OPENAI.answer(chat_call(body=SAID, stream=False), BY_RESPONSES, "gpt-5", 1 << 20)
+    output = [reasoning("hm", sealed=SEALED), function_call(1, "f", "{}")]
+    told = json.loads(
+        answer.whole(json.dumps({"object": "response", "status": "completed", "output": output}).encode())
+    )
+    assistant = told["choices"][0]["message"]
+    result = {"role": "tool", "tool_call_id": assistant["tool_calls"][0]["id"], "content": "x"}
+    body = json.dumps({"model": "gpt-5", "messages": [{"role": "user", "content": "x"}, assistant, result]}).encode()
+    for adaptor, kinds in [
+        (OPENAI, ["message", "reasoning", "function_call"]),
+        (Azure(), ["message", "function_call"]),
+    ]:
+        sent = json.loads(adaptor.request(chat_call(body=body), BY_RESPONSES, "gpt-5").body or b"")
+        assert [item["type"] for item in sent["input"]] == [*kinds, "function_call_output"]
 
 
 def test_azure_is_asked_at_its_own_address() -> None:

@@ -24,6 +24,8 @@ from relay_trio.scopes.trend import look_of
 Tell = Callable[[int, Checked, NotReached | None], None]
 
 _OK = 200
+_ALIVE_WITHIN_S = 4.0
+"""Before a container's health check gives up by itself (5 s, as our own sets it), and with it what was tried."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -54,7 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _alive(place: RelayPlace) -> int:
     """Ask only whether the event loop turns: a relay that has much to do is not to be restarted for it."""
-    answer = await RelayClient(place).ask(Question("GET", "/livez"))
+    try:
+        answer = await RelayClient(place, _ALIVE_WITHIN_S).ask(Question("GET", "/livez"))
+    except NotReached as failed:
+        complain(failed.lines)
+        return 1
     alive = answer.status == _OK
     print(say("alive") if alive else say("{url} answers {status} to /livez", url=place.url, status=answer.status))
     return 0 if alive else 1

@@ -10,7 +10,7 @@ import attrs
 from relay_trio.cli.check_baseline import above_baseline, baseline_of
 from relay_trio.cli.check_findings import STATUSES, SUBJECTS, Line, overall, report, worst
 from relay_trio.cli.check_series import TEXTS
-from relay_trio.cli.figures import megabytes, per_second, span, whole
+from relay_trio.cli.figures import megabytes, per_second, printable, span, whole
 from relay_trio.cli.language import later, say
 from relay_trio.cli.relay_client import NotReached
 from relay_trio.cli.relay_place import RelayPlace
@@ -92,7 +92,7 @@ def _print_look(result: Result) -> None:
     rows = [(_mark(line.level), say(SUBJECTS[line.subject]), line.text) for line in lines]
     print("\n".join(show_table(rows)))
     for reason in health["reasons"]:
-        print(say("the relay says: {reason}", reason=reason))
+        print(printable(say("the relay says: {reason}", reason=reason)))
     for line in lines:
         if line.level != "ok" and line.advice:
             print(say("{subject}, what to do: {advice}", subject=say(SUBJECTS[line.subject]), advice=line.advice))

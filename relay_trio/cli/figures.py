@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, TextIO
+from typing import Final
 
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 PLAIN_BLOCKS: Final = "_.-=+*#@"
@@ -15,7 +15,7 @@ _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 def span(seconds: float) -> str:
     """Return `0.4 s`, `12 s`, `5 min 12 s`, `3 h 7 min`, `2 d 4 h`: two units at most."""
     if seconds < _UNITS[-2][0]:
-        return f"{seconds:.1f} s" if 0 < seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004 - one digit more
+        return f"{seconds:.1f} s" if 0.05 <= seconds < 9.95 else f"{seconds:.0f} s"  # noqa: PLR2004 - one digit more
     whole = round(seconds)
     at = next(place for place, (size, _) in enumerate(_UNITS) if whole >= size)
     (size, name), (smaller, smaller_name) = _UNITS[at : at + 2]
@@ -38,6 +38,11 @@ def whole(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def printable(text: str) -> str:
+    """Return a text that came from elsewhere without what a terminal would obey (a path may hold an escape)."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def sparkline(values: Sequence[float], width: int, blocks: str = BLOCKS) -> str:
     """Return the last values as a line of blocks, from zero to their highest. Nothing looks like next to nothing."""
     shown = values[-width:] if width > 0 else []
@@ -45,10 +50,10 @@ def sparkline(values: Sequence[float], width: int, blocks: str = BLOCKS) -> str:
     return "".join(blocks[min(len(blocks) - 1, int(max(0, value) / top * len(blocks)))] for value in shown)
 
 
-def blocks_for(stream: TextIO) -> str:
-    """Return the blocks that the stream's encoding has."""
+def blocks_for(encoding: str) -> str:
+    """Return the blocks that an encoding has."""
     try:
-        BLOCKS.encode(stream.encoding or "ascii")
+        BLOCKS.encode(encoding)
     except (LookupError, UnicodeEncodeError):
         return PLAIN_BLOCKS
     return BLOCKS

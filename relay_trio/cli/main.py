@@ -257,6 +257,18 @@ def _check_options(parser: argparse.ArgumentParser) -> None:
     forms.add_argument("--alive", action="store_true", help=say("for health checks: 0 if it answers, however it fares"))
 
 
+def _monitor_options(parser: argparse.ArgumentParser) -> None:
+    _relay_options(parser)
+    parser.add_argument(
+        "--interval",
+        type=_between(0.2, 3600, float),
+        default=5.0,
+        metavar="SECONDS",
+        help=say("between two looks; default: 5"),
+    )
+    parser.add_argument("--json", action="store_true", help=say("for machines: a JSON object a line"))
+
+
 def _between(low: float, high: float, kind: Callable[[str], float]) -> Callable[[str], float]:
     def read(text: str) -> float:
         try:
@@ -289,6 +301,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], Non
     "check": (later("look at a running relay: how it fares, whether it leaks"), _check_options),
     "test-timeout": (later("see the clocks of a running relay fire"), _test_timeout_options),
     "doctor": (later("look at the way to every provider, and at this machine; say what to do"), _doctor_options),
+    "monitor": (later("watch a running relay, and cancel single requests"), _monitor_options),
     "selftest": (later("hold your configuration to the table of faults, on a clock that jumps"), _selftest_options),
 }
 
@@ -308,5 +321,6 @@ _EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "check --compare monday.json",
         "check --alive",
     ),
+    "monitor": ("monitor", "monitor --url https://relay.example --interval 2", "monitor --json >> relay.jsonl"),
     "keys": ("keys new alice", 'keys new ci --models "gpt-*" --concurrency 5 --expires 2027-01-01'),
 }

@@ -19,6 +19,7 @@ from typing import Final
 
 import msgspec
 
+from adaptors.jsonbytes import encoded
 from adaptors.translation.conversation import Thinking
 
 _MARK = "__rt1_"
@@ -62,7 +63,7 @@ def unsealed(signature: str) -> tuple[Thinking, ...] | None:
 
 
 def _base64(thoughts: tuple[Thinking, ...]) -> str:
-    return msgspec.json.encode(msgspec.json.encode(thoughts)).decode().strip('"')  # bytes are base64 there
+    return msgspec.json.encode(encoded(msgspec.to_builtins(thoughts))).decode().strip('"')  # bytes are base64 there
 
 
 def _thoughts(base64: str) -> tuple[Thinking, ...]:

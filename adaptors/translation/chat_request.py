@@ -133,7 +133,7 @@ def _messages(document: dict[str, Json]) -> tuple[Message, ...]:
 
 def _message(where: str, message: dict[str, Json]) -> Message:
     role = message.get("role")
-    if role in {"system", "developer"}:
+    if role in ("system", "developer"):
         return Message("system", read_parts(where, message))
     if role == "user":
         return Message("user", read_parts(where, message))

@@ -237,7 +237,8 @@ def _citations(candidate: dict[str, Json], *, known: bool) -> Iterator[Citation]
     for support in _objects(grounding.get("groundingSupports")):
         segment = _object(support.get("segment"))
         start, end = _index(segment.get("startIndex")), _index(segment.get("endIndex"))
-        for at in support.get("groundingChunkIndices") or ():
+        indices = support.get("groundingChunkIndices")
+        for at in indices if isinstance(indices, list) else ():
             if type(at) is int and 0 <= at < len(sources):
                 supported.add(at)
                 yield _placed(sources[at], start, end, known=known)

@@ -113,7 +113,7 @@ def _read_messages(document: dict[str, Json]) -> Iterator[Message]:
     ids = CallIds()
     for where, content in objects(document.get("contents"), "contents"):
         role = content.get("role") or "user"
-        if role not in {"user", "model", "function"}:
+        if role not in ("user", "model", "function"):
             raise BadBody(f"`{where}.role` is none that is known here.", param=f"{where}.role", code="invalid_value")
         parts = tuple(read_parts(where, content, ids))
         if parts:

@@ -110,7 +110,7 @@ class BlockReader:
 
 def is_servers(kind: Json) -> bool:
     """Whether a block is of a tool that Anthropic itself runs: web search, code, MCP."""
-    return kind in {"server_tool_use", "mcp_tool_use"} or (isinstance(kind, str) and kind.endswith("_tool_result"))
+    return kind in ("server_tool_use", "mcp_tool_use") or (isinstance(kind, str) and kind.endswith("_tool_result"))
 
 
 def _lines(*lines: str) -> str:

@@ -110,13 +110,13 @@ def _messages(document: dict[str, Json], blocks: BlockReader) -> tuple[Message, 
 
 def _message(where: str, message: dict[str, Json], blocks: BlockReader) -> Message:
     role: Any = message.get("role")
-    if role not in {"user", "assistant", "system"}:
+    if role not in ("user", "assistant", "system"):
         raise BadBody(f"`{where}.role` is none that is known here.", param=f"{where}.role", code="invalid_value")
     return Message(role, tuple(blocks.parts(f"{where}.content", message.get("content"), role=role)))
 
 
 def _tool(where: str, tool: dict[str, Json]) -> Tool:
-    if tool.get("type") not in {None, "custom"}:
+    if tool.get("type") not in (None, "custom"):
         raise refused(
             f"{where}.type", f"`{where}` is a tool of Anthropic's own; this model's provider has none like it."
         )
@@ -135,7 +135,7 @@ def _tool_choice(choice: dict[str, Json]) -> ToolChoice | None:
         return None
     if mode == "tool":
         return ToolChoice("one", want(choice.get("name"), str, "tool_choice.name"))
-    if mode not in {"auto", "any", "none"}:
+    if mode not in ("auto", "any", "none"):
         raise BadBody("`tool_choice.type` is none that is known here.", param="tool_choice.type", code="invalid_value")
     return ToolChoice(mode)
 
@@ -154,7 +154,7 @@ def _reasoning(thinking: dict[str, Json] | None, config: dict[str, Json] | None)
     effort = optional(config or {}, "effort", str, "output_config.") or ""
     if thinking is None:
         return Reasoning(effort) if effort else None
-    if thinking.get("type") in {"disabled", "between_tools"}:
+    if thinking.get("type") in ("disabled", "between_tools"):
         return Reasoning("none")
     shown = _SHOWN.get(optional(thinking, "display", str, "thinking.") or "")
     return Reasoning(effort, optional(thinking, "budget_tokens", int, "thinking.") or 0, shown)

@@ -6,6 +6,9 @@ https://ai.google.dev/gemini-api/docs/text-generation and .../function-calling; 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from adaptors.gemini_paths import GEMINI_PATHS, split_version
 from adaptors.values import Call
 
@@ -31,6 +34,22 @@ data: {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"},"usageMetadata": 
 STREAMS = {
     name: text.replace(b"\n", b"\r\n") for name, text in (("text", _TEXT), ("call", _CALL), ("blocked", _BLOCKED))
 }
+
+
+JUNK: tuple[Any, ...] = (None, True, -1, 1.5, "x", "", [], [1], [{}], {}, {"a": []}, "\ud800")
+
+
+def mutants(document: Any) -> Iterator[Any]:
+    """Yield the document with each of these in the place of each value in it."""
+    yield from JUNK
+    places = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
+    for place, value in list(places):
+        for mutant in mutants(value):
+            changed = document.copy()
+            changed[place] = mutant
+            yield changed
 
 
 def call(

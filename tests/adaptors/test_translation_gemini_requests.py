@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 from anthropic_streams import call as messages_call
 from gemini_streams import call as gemini_call
+from gemini_streams import mutants
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai_streams import call as chat_call
@@ -593,6 +595,47 @@ def test_a_gemini_request_that_would_get_a_wrong_answer_is_refused(fields: dict[
         read(**fields)
     assert refused.value.param == param
     assert param in refused.value.message
+
+
+EVERYTHING: Any = {
+    "systemInstruction": {"parts": [{"text": "s"}]},
+    "contents": [
+        {"role": "user", "parts": [
+            {"inlineData": {"mimeType": "text/plain", "data": "AA"}},
+            {"fileData": {"fileUri": "https://x/y.pdf", "mimeType": "application/pdf"}}]},
+        {"role": "model", "parts": [
+            {"text": "t", "thought": True, "thoughtSignature": sealed([FOREIGN])},
+            {"functionCall": {"name": "f", "args": {"a": 1}, "id": "c"}, "thoughtSignature": "U0"}]},
+        {"role": "user", "parts": [{"functionResponse": {
+            "name": "f", "id": "c", "response": {"output": "x"},
+            "parts": [{"inlineData": {"mimeType": "image/png", "data": "AA"}}]}}]},
+    ],
+    "tools": [{"functionDeclarations": [{"name": "f", "description": "d", "parameters": {
+        "type": "OBJECT", "properties": {"a": {"type": "ARRAY", "minItems": "2", "items": {"nullable": True}}}}}]}],
+    "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f", "g"]}},
+    "generationConfig": {"stopSequences": ["x"], "topK": 3.0, "responseMimeType": "application/json",
+                         "responseSchema": {"type": "OBJECT"}, "candidateCount": 1, "responseLogprobs": False,
+                         "thinkingConfig": {"thinkingBudget": 5, "includeThoughts": True},
+                         "responseModalities": ["TEXT"]},
+}  # fmt: skip
+
+
+def test_no_request_breaks_its_reader_or_a_writer() -> None:
+    """Whatever stands in whatever place, the client is told what is wrong, or it is right."""
+    for mutant in mutants(EVERYTHING):
+        asked = gemini_call(GENERATE, json.dumps(mutant).encode())
+        for provider in (OPENAI, Anthropic()):
+            with contextlib.suppress(BadBody):
+                provider.request(asked, ACCOUNT, "claude-sonnet-4-5")
+
+
+def test_no_schema_breaks_a_request() -> None:
+    """Schemas are the client's, and may be anything."""
+    schema = {"$schema": "s", "definitions": {"a": {"const": 1}}, "allOf": [{"type": "object"}],
+              "properties": {"b": {"$ref": "#/definitions/a", "anyOf": [{"pattern": "x"}]}}}  # fmt: skip
+    for mutant in mutants(schema):
+        with contextlib.suppress(BadBody):
+            sent_to_gemini(tools=[{"type": "function", "function": {"name": "f", "parameters": mutant}}])
 
 
 def test_other_providers_refuse_what_they_cannot() -> None:

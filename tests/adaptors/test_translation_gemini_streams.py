@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 from typing import Any
 
 import pytest
 from anthropic_streams import STREAMS as MESSAGES
-from gemini_streams import STREAMS
+from gemini_streams import STREAMS, mutants
 from gemini_streams import call as gemini_call
 from google.genai import types
 from openai_streams import LIMIT, passed_and_failure, read, split_everywhere, sse
@@ -338,6 +339,17 @@ def test_what_is_no_answer_fails(body: bytes) -> None:
     """Also an error in a 200's clothes, and an answer without any candidate or reason."""
     with pytest.raises(AnswerFailed):
         to_chat().whole(body)
+
+
+@pytest.mark.parametrize("name", ["parallel", "grounded", "likely", "drawn", "blocked"])
+def test_no_answer_breaks_its_reader(name: str) -> None:
+    """Whatever stands in whatever place, it is an answer or a failure, whole and streamed."""
+    for event in events_of(ALL[name]):
+        for mutant in mutants(event):
+            body = json.dumps(mutant).encode()
+            with contextlib.suppress(AnswerFailed):
+                to_chat().whole(body)
+            passed_and_failure(to_messages(), [b"data: " + body + b"\r\n\r\n"])
 
 
 # ---- To a client of the Gemini API

@@ -176,8 +176,16 @@ async def served(
             with trio.CancelScope(shield=True):
                 process.kill()
                 await process.wait()
+                _kill_successors(running)
             if unread:
                 nursery.cancel_scope.cancel(reason="nobody reads")
+
+
+def _kill_successors(running: Running) -> None:
+    """End what a relay has started in its own place: a test that failed has not."""
+    for line in running.all("successor_started"):
+        with suppress(ProcessLookupError):
+            os.kill(line["successor_pid"], signal.SIGKILL)
 
 
 def stream_request(key: str = KEY, model: str = "demo") -> bytes:

@@ -50,12 +50,12 @@ def open_listeners(addresses: tuple[str, ...], taken_over: Sequence[socket.socke
 
     Of these the ones that nobody wants any more are closed. Raises AddressInUse, CannotListen; leaves none open then.
     """
-    there: dict[tuple[str, int] | None, socket.socket] = {sock.getsockname()[:2]: sock for sock in taken_over}
+    there = {sock.getsockname()[:2]: sock for sock in taken_over}
     opened: list[socket.socket] = []
     try:
         for address in addresses:
-            name = _resolved(address)
-            opened.append(there.pop(name) if name in there else _listener(address))
+            name = next((name for name in there if _is(name, _resolved(address))), None)
+            opened.append(_listener(address) if name is None else there.pop(name))
     except BaseException:
         for sock in opened:
             sock.close()
@@ -70,6 +70,11 @@ def _split(address: str) -> tuple[str, int, socket.AddressFamily]:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     return host, int(port), socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _is(name: tuple[str, int], wanted: tuple[str, int] | None) -> bool:
+    """Say whether a socket of this name is what is wanted; port 0 wants any port."""
+    return wanted is not None and name[0] == wanted[0] and wanted[1] in {0, name[1]}
 
 
 def _resolved(address: str) -> tuple[str, int] | None:

@@ -305,37 +305,57 @@ async def test_a_directory_of_others_is_not_trusted(tmp_path: Path) -> None:
 # The service manager
 
 
+@attrs.define(eq=False)
+class Manager:
+    """A service manager, and what it was told since one last asked."""
+
+    messages: list[list[str]] = attrs.field(factory=list)
+    _grown: trio.Event = attrs.field(factory=trio.Event)
+
+    async def listen(self, sock: trio.socket.SocketType) -> None:
+        """Take messages as they come: the kernel keeps only a few."""
+        while True:
+            self.messages.append((await sock.recv(4096)).decode().split("\n"))
+            self._grown.set()
+            self._grown = trio.Event()
+
+    async def told(self, wanted: str) -> list[str]:
+        """Return the lines of the next message with this line, and forget those up to it."""
+        while True:
+            while self.messages:
+                lines = self.messages.pop(0)
+                if wanted in lines:
+                    return lines
+            await self._grown.wait()
+
+
 @asynccontextmanager
-async def manager(directory: Path) -> AsyncIterator[trio.socket.SocketType]:
-    """Yield the socket at which a service manager listens."""
+async def open_manager(directory: Path) -> AsyncIterator[Manager]:
     with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_DGRAM) as sock:
         await sock.bind(str(directory / "notify"))
-        yield sock
-
-
-async def told(sock: trio.socket.SocketType, wanted: str) -> list[str]:
-    """Return the lines of the next message with this line."""
-    while wanted not in (lines := (await sock.recv(4096)).decode().split("\n")):
-        pass
-    return lines
+        async with trio.open_nursery() as nursery:
+            manager = Manager()
+            nursery.start_soon(manager.listen, sock)
+            yield manager
+            nursery.cancel_scope.cancel(reason="the test is over")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_the_service_manager_is_told(tmp_path: Path, workers: int) -> None:
     """Ready and which process is the main one, alive, restarting, stopping: once for the service, not for each worker."""
-    async with open_site(tmp_path, workers) as site, manager(tmp_path) as sock:
+    async with open_site(tmp_path, workers) as site, open_manager(tmp_path) as manager:
         variables = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
         async with site.relay(variables) as relay:
-            assert f"MAINPID={relay.process.pid}" in await told(sock, "READY=1")
-            await told(sock, "WATCHDOG=1")
+            assert f"MAINPID={relay.process.pid}" in await manager.told("READY=1")
+            await manager.told("WATCHDOG=1")
             relay.tell("SIGUSR2")
-            await told(sock, "RELOADING=1")
+            await manager.told("RELOADING=1")
             successor = (await relay.line("successor_started"))["successor_pid"]
-            assert f"MAINPID={successor}" in await told(sock, "READY=1")
+            assert f"MAINPID={successor}" in await manager.told("READY=1")
             assert await relay.process.wait() == 0
-            await told(sock, "WATCHDOG=1")
+            await manager.told("WATCHDOG=1")
             os.kill(successor, signal.SIGTERM)
-            await told(sock, "STOPPING=1")
+            await manager.told("STOPPING=1")
 
 
 async def test_sockets_of_the_service_manager_are_served(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +76,18 @@ class Daemon:
 
 
 @asynccontextmanager
-async def daemon(*words: str | Path, cwd: Path | None = None) -> AsyncIterator[Daemon]:
+async def daemon(
+    *words: str | Path, cwd: Path | None = None, variables: Mapping[str, str] | None = None
+) -> AsyncIterator[Daemon]:
     """Run a program for the length of the block."""
     process = await trio.lowlevel.open_process(
         [program(str(words[0])), *map(str, words[1:])],
         cwd=cwd,
+        env={**os.environ, **(variables or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        process_group=0,
     )
     running = Daemon(process)
     assert process.stdout is not None
@@ -91,7 +97,8 @@ async def daemon(*words: str | Path, cwd: Path | None = None) -> AsyncIterator[D
             yield running
         finally:
             with trio.CancelScope(shield=True):
-                process.kill()
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # its children too: they hold its output open
                 await process.wait()
 
 

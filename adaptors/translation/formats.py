@@ -29,9 +29,10 @@ from adaptors.translation.messages_answer import (
     write_messages_reply,
 )
 from adaptors.translation.messages_request import read_messages_request
-from adaptors.translation.responses_answer import ResponsesWriter, write_responses_reply
+from adaptors.translation.responses_answer import write_responses_reply
 from adaptors.translation.responses_reader import ResponsesReader, read_responses_reply
 from adaptors.translation.responses_request import read_responses_request, responses_echo
+from adaptors.translation.responses_writer import ResponsesWriter
 from adaptors.values import Call
 from adaptors.wires.gemini_generate import candidates_asked_for
 from adaptors.wires.openai_chat import choices_asked_for

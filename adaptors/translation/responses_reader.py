@@ -1,4 +1,4 @@
-"""Answers of a provider's `/responses`, read, whole and streamed; `responses_answer` writes them.
+"""Answers of a provider's `/responses`, read, whole and streamed.
 
 The stream: https://platform.openai.com/docs/api-reference/responses-streaming. Events that are not known are passed over:
 there are families of them for tools of OpenAI's own. Some servers leave out deltas and tell an item whole when it is done;

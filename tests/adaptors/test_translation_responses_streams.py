@@ -68,9 +68,10 @@ from adaptors.translation.conversation import (
     ToolStarted,
 )
 from adaptors.translation.frame import Frame
-from adaptors.translation.responses_answer import ResponsesWriter, write_responses_reply
+from adaptors.translation.responses_answer import write_responses_reply
 from adaptors.translation.responses_reader import ResponsesReader, read_responses_reply
 from adaptors.translation.responses_request import read_responses_request, responses_echo
+from adaptors.translation.responses_writer import ResponsesWriter
 from adaptors.values import ProviderAccount, Usage
 
 Events = list[dict[str, Any]]
@@ -254,7 +255,7 @@ def test_reasons_of_ending(reason: Reason, status: str, why: str | None) -> None
     whole = json.loads(write_responses_reply(Reply("x", "m", (Candidate((Text("a"),), reason),)), Frame(LIMIT)))
     for response in (streamed, whole):
         assert (response["status"], (response["incomplete_details"] or {}).get("reason")) == (status, why)
-    assert streamed["output"][0]["status"] == status
+        assert response["output"][0]["status"] == status
 
 
 def test_a_refusal_is_a_part_of_its_own() -> None:

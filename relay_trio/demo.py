@@ -72,9 +72,12 @@ class DemoSender:
         """Return the answer to a chat completion, streamed or not; an error to everything else. Raises LimitReached."""
         clock.enter("headers")
         await trio.lowlevel.checkpoint()
-        if upload is not None or not request.url.endswith("/chat/completions") or request.body is None:
+        if upload is not None or not request.url.endswith("/chat/completions") or not request.body:
             return DemoResponse(self._count, 404, _JSON, iter([_NOT_HERE]), 0.0)
-        asked = msgspec.json.decode(request.body, type=_Asked)
+        try:
+            asked = msgspec.json.decode(request.body, type=_Asked)
+        except msgspec.ValidationError as error:  # `stream_options` is for a provider to read, and this is one
+            return DemoResponse(self._count, 400, _JSON, iter([_refused(str(error))]), 0.0)
         if asked.model == UNREACHABLE:
             with clock.limited("connect", route.connect):
                 await trio.sleep_forever()
@@ -151,15 +154,16 @@ class _Asked(msgspec.Struct):
 
 
 _USAGE = {"prompt_tokens": 1, "completion_tokens": len(_WORDS), "total_tokens": 1 + len(_WORDS)}
-_NOT_HERE = msgspec.json.encode(
-    {
-        "error": {
-            "message": "The demo provider answers chat completions only. Configure a provider for everything else.",
-            "type": "invalid_request_error",
-            "param": None,
-            "code": "demo_only",
-        }
-    }
+
+
+def _refused(message: str, code: str = "invalid_type") -> bytes:
+    return msgspec.json.encode(
+        {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
+    )
+
+
+_NOT_HERE = _refused(
+    "The demo provider answers chat completions only. Configure a provider for everything else.", "demo_only"
 )
 
 

@@ -54,6 +54,16 @@ async def test_the_demo_answers_with_nothing_configured(tmp_path: Path) -> None:
     assert key not in json.dumps(relay.lines)
 
 
+async def test_the_demo_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    """Other paths, and values that no provider reads, are an error of its own kind: no fault of the relay's."""
+    async with served(tmp_path, variables={"RELAY_API_KEYS": KEY}) as relay:
+        listed = await relay.ask("GET", "/v1/chat/completions", KEY)
+        wrong = await relay.ask("POST", "/v1/chat/completions", KEY, {**UNARY, "stream_options": 3})
+        assert (listed.status, listed.json()["error"]["code"]) == (404, "demo_only")
+        assert (wrong.status, wrong.json()["error"]["code"]) == (400, "invalid_type")
+        assert relay.all("request_crashed") == []
+
+
 async def test_the_start_is_told_in_lines(tmp_path: Path) -> None:
     """Version, limits and their sources, descriptors, the seam, the address, the health's path, the grace of a stop."""
     async with served(tmp_path, variables={"RELAY_TIMEOUT": "600", "RELAY_API_KEYS": KEY}) as relay:

@@ -70,18 +70,23 @@ class _Numbered:
 class _Open:
     """An item that is open in the client's stream: its place in the answer, and what has been written of it."""
 
-    __slots__ = ("ident", "index", "pieces", "place")
+    __slots__ = ("ident", "index", "place", "told")
 
     def __init__(self, ident: str, index: int) -> None:
         self.ident = ident
         self.index = index
         self.place = b'"item_id":%b,"output_index":%d' % (encoded(ident), index)
-        self.pieces: list[str] = []
+        self.told = bytearray()
+        """In UTF-8: a list of fragments would take many times their length."""
+
+    def add(self, text: str) -> None:
+        """Note what is being written."""
+        self.told += text.encode("utf-8", "surrogatepass")
 
     @property
     def text(self) -> str:
         """What has been written."""
-        return "".join(self.pieces)
+        return self.told.decode("utf-8", "surrogatepass")
 
 
 class _OpenCall(_Open):
@@ -113,7 +118,7 @@ class _OpenMessage(_Open):
         """Begin the next part."""
         self.refuses = refuses
         self.where = b'%b,"content_index":%d' % (self.place, len(self.closed))
-        self.pieces = []
+        self.told = bytearray()
         self.citations: list[Citation] = []
         self.logprobs: list[Json] = []
 
@@ -235,7 +240,7 @@ class ResponsesWriter:
         message, opening = self._message, b""
         if message is None or message.refuses is not refuses:
             opening, message = self._open_words(refuses=refuses)
-        message.pieces.append(text)
+        message.add(text)
         self._hold(len(text))
         if refuses:
             return opening + self._numbered.event(_REFUSAL_DELTA, message.where + b',"delta":' + encoded(text))
@@ -301,11 +306,11 @@ class ResponsesWriter:
         thought, opening = self._thought, b""
         if thought is None:
             opening, thought = self._open_thought()
-        thought.pieces.append(text)
-        self._hold(len(text))
-        if len(thought.pieces) == 1:
+        if not thought.told:
             part = thought.place + b',"summary_index":0,"part":{"type":"summary_text","text":""}'
             opening += self._numbered.event(b"response.reasoning_summary_part.added", part)
+        thought.add(text)
+        self._hold(len(text))
         delta = thought.place + b',"summary_index":0,"delta":' + encoded(text)
         return opening + self._numbered.event(b"response.reasoning_summary_text.delta", delta)
 
@@ -327,7 +332,7 @@ class ResponsesWriter:
         told = Thinking(thought.text, signed.signature, signed.hidden, signed.origin)
         self._thoughts.append(told)
         done, event = b"", self._numbered.event
-        if thought.pieces:
+        if thought.told:
             place, text = thought.place + b',"summary_index":0,', encoded(told.text)
             done = event(b"response.reasoning_summary_text.done", place + b'"text":' + text)
             part = place + b'"part":{"type":"summary_text","text":' + text + b"}"
@@ -346,7 +351,7 @@ class ResponsesWriter:
         call = self._calls.get(index)
         if call is None:
             raise AnswerFailed(broken_answer("The provider added to a tool call that it had not begun."))
-        call.pieces.append(fragment)
+        call.add(fragment)
         self._hold(len(fragment))
         return self._numbered.event(_ARGUMENTS_DELTA, call.place + b',"delta":' + encoded(fragment))
 
@@ -355,7 +360,7 @@ class ResponsesWriter:
         call = self._calls.get(index)
         if call is None:
             return b""
-        written = b"" if call.pieces else self._arguments(index, "{}")
+        written = b"" if call.told else self._arguments(index, "{}")
         del self._calls[index]
         done = call.place + b',"arguments":' + encoded(call.text)
         written += self._numbered.event(b"response.function_call_arguments.done", done)

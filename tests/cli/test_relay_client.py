@@ -75,6 +75,7 @@ async def failure(place: RelayPlace, **options: float) -> NotReached:
 # What a relay says
 
 
+@pytest.mark.real_clock
 async def test_a_relay_is_asked(tmp_path: Path) -> None:
     """Health without a key; the live requests, and cancelling one, with the operator's."""
     async with open_stand(tmp_path, environ={"RELAY_ADMIN_KEY": "adm"}) as stand:

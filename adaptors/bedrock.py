@@ -20,18 +20,16 @@ import attrs
 import msgspec
 
 from adaptors.anthropic_paths import MESSAGES
+from adaptors.anthropic_wrapped import wrapped
 from adaptors.aws_events import BadEvents, Message, MessageParser
 from adaptors.aws_signature import Credentials, Scope, signed
-from adaptors.bodies import BadBody
 from adaptors.failure import AnswerFailed, BodyState, Failure, FailureKind
-from adaptors.jsonbytes import Json, NotJSON, decoded, encoded
+from adaptors.jsonbytes import NotJSON, decoded, encoded
 from adaptors.protocol import Answer, FoundAccount
 from adaptors.translation.answer import TranslatedAnswer, frame_of
-from adaptors.translation.conversation import refused
 from adaptors.translation.fetched import addresses
 from adaptors.translation.formats import request_of, translated_endpoints
-from adaptors.translation.messages_request import write_messages_request
-from adaptors.values import Call, Fetched, Headers, ProviderAccount, UpstreamRequest, Usage
+from adaptors.values import Call, Headers, ProviderAccount, UpstreamRequest, Usage
 from adaptors.wires.anthropic_messages import MessagesAnswer
 from adaptors.wires.openai_errors import broken_answer, read_failure
 
@@ -92,9 +90,8 @@ class Bedrock:
     def request(self, call: Call, account: ProviderAccount, upstream_model: str | None) -> UpstreamRequest:
         """Return the request for the model. Raises BadBody: it cannot be had there."""
         model = upstream_model or call.model or ""
-        body, dropped = _own_body(call) if call.endpoint.wire == MESSAGES else _written_body(call, model)
-        body = {name: value for name, value in body.items() if name not in {"model", "stream"}}
-        body = {"anthropic_version": _VERSION, **_betas(call), **_with_bytes(body, call.fetched, "")}
+        body, dropped = wrapped(call, model, _VERSION)
+        body.pop("stream", None)
         action = "invoke-with-response-stream" if call.stream else "invoke"
         url = f"{account.base_url.rstrip('/')}/model/{_in_path(model)}/{action}"
         return self._proven(UpstreamRequest(b"POST", url, _HEADERS, encoded(body), dropped), account)
@@ -147,52 +144,6 @@ _HEADERS: Final[Headers] = (
     (b"accept", b"application/json"),
     (b"accept-encoding", b"identity"),
 )
-_BETA: Final = b"anthropic-beta"
-
-
-def _own_body(call: Call) -> tuple[dict[str, Json], tuple[str, ...]]:
-    """Return what an Anthropic client asks for. Raises BadBody."""
-    try:
-        body = decoded(call.body or b"")
-    except NotJSON as error:
-        raise BadBody(f"The request body is not JSON: {error}.", code="invalid_json") from error
-    if not isinstance(body, dict):
-        raise BadBody("The request body is JSON but no object.", code="invalid_json")
-    return body, ()
-
-
-def _written_body(call: Call, model: str) -> tuple[dict[str, Json], tuple[str, ...]]:
-    """Return what a client of another format asks for. Raises BadBody."""
-    body, dropped = write_messages_request(request_of(call), model)
-    return body, dropped
-
-
-def _betas(call: Call) -> dict[str, Json]:
-    """Return the beta versions that an Anthropic client asks for: a header there, a field here."""
-    if call.endpoint.wire != MESSAGES:
-        return {}
-    named = b",".join(value for name, value in call.headers if name == _BETA).decode("latin-1").split(",")
-    betas = [beta.strip() for beta in named if beta.strip()]
-    return {"anthropic_beta": betas} if betas else {}
-
-
-def _with_bytes(value: Json, fetched: Mapping[str, Fetched], where: str) -> Json:
-    """Return the body with bytes in the place of addresses. Raises BadBody: one was not fetched.
-
-    Everything else stays what it is. A picture lies no deeper than in the result of a tool, in a message.
-    """
-    if isinstance(value, list):
-        return [_with_bytes(item, fetched, f"{where}[{at}]") for at, item in enumerate(value)]
-    if not isinstance(value, dict):
-        return value
-    if not isinstance(source := value.get("source"), dict) or source.get("type") != "url":
-        inside = {name: value[name] for name in ("messages", "content") if name in value}
-        dotted = f"{where}." if where else ""
-        return value | {name: _with_bytes(item, fetched, dotted + name) for name, item in inside.items()}
-    found = fetched.get(str(source.get("url")))
-    if found is None:
-        raise refused(f"{where}.source", f"`{where}.source` is an address, and Bedrock takes bytes only.")
-    return value | {"source": {"type": "base64", "media_type": found.media_type, "data": found.data}}
 
 
 def _in_path(model: str) -> str:

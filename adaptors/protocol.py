@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import attrs
 
 from adaptors.failure import BodyState, Failure
-from adaptors.values import Call, Headers, ProviderAccount, UpstreamRequest, Usage
+from adaptors.values import Call, Headers, Lender, ProviderAccount, UpstreamRequest, Usage
 
 
 class Answer(Protocol):
@@ -175,6 +175,15 @@ class TellsTime(Protocol):
 def at_moment(adaptor: Adaptor, now: float) -> Adaptor:
     """Return what is to be asked for a request at this moment."""
     return adaptor.at(int(now)) if isinstance(adaptor, TellsTime) else adaptor
+
+
+@runtime_checkable
+class BorrowsTokens(Protocol):
+    """An adaptor may also be this: what it sends as its key is lent for a while by somebody who must be asked."""
+
+    def lender(self, account: ProviderAccount) -> Lender | None:
+        """Return whom to ask; the token then is the `key` of the account. None: the account has a key of its own."""
+        ...
 
 
 @runtime_checkable

@@ -17,11 +17,12 @@ from adaptors.bedrock import Bedrock
 from adaptors.compatible import COMPATIBLE
 from adaptors.gemini import Gemini
 from adaptors.protocol import Adaptor
+from adaptors.vertex import Vertex
 from adaptors.xai import XAI
 
 ENTRY_POINT_GROUP: Final = "relay_trio.adaptors"
 
-_OURS: Final[tuple[Adaptor, ...]] = (*COMPATIBLE, XAI(), Azure(), Anthropic(), Gemini(), Bedrock())
+_OURS: Final[tuple[Adaptor, ...]] = (*COMPATIBLE, XAI(), Azure(), Anthropic(), Gemini(), Bedrock(), Vertex())
 BUILT_IN: Final[Mapping[str, Adaptor]] = MappingProxyType({adaptor.name: adaptor for adaptor in _OURS})
 
 

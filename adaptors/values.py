@@ -100,6 +100,14 @@ class ProviderAccount:
 
 
 @attrs.frozen
+class Lender:
+    """Who lends the token that stands in the place of a key: `google`, to the credentials in a file, or this machine's."""
+
+    kind: str
+    source: str = ""
+
+
+@attrs.frozen
 class UpstreamRequest:
     """What to send to a provider. `url` is absolute. `body` is None when the client's upload is to be streamed."""
 

@@ -58,6 +58,7 @@ from relay_trio.telemetry.log_writer import LogSink
 from relay_trio.telemetry.metrics import Labels, Metrics
 from relay_trio.telemetry.process import descriptor_limit, memory, socket_descriptors
 from relay_trio.telemetry.redaction import Redactor
+from relay_trio.upstream.credentials import Tokens
 from relay_trio.upstream.fetch import Fetcher
 from relay_trio.upstream.pool import Pool
 from relay_trio.upstream.target import Route, tls_context
@@ -212,6 +213,7 @@ class _Relay:
             "files": self.file.run,
             "baseline": self.note_baseline,
             "senders": self.senders.close_retired,
+            "tokens": self.services.tokens.run,
         }
         if self._process.metrics_directory is not None:
             tasks["metrics"] = self.sampler.run
@@ -226,6 +228,7 @@ class _Relay:
             catalog=self.catalog,
             health=Health(),
             sender=self.senders,
+            tokens=Tokens(self._log),
             fetcher=Fetcher(self.hub, self.balance, self._tls),
             admission=Admission(
                 slots, slots if settings.max_queue is None else settings.max_queue, queue, self.balance.slots

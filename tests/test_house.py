@@ -193,6 +193,7 @@ THREADS = {
     "relay_trio/assembly.py": "reads a changed configuration, which takes a while with thousands of keys",
     "relay_trio/telemetry/log_writer.py": "carries log lines to a descriptor that may block",
     "relay_trio/edge/meter.py": "renders the page of metrics, milliseconds of pure CPU",
+    "relay_trio/upstream/credentials.py": "a cloud's library asks for a token; requests wait for an event, under their limit",
 }
 
 

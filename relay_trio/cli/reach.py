@@ -21,6 +21,7 @@ from relay_trio.cli.language import say
 from relay_trio.cli.summary import base_url_of
 from relay_trio.settings.model import ChannelSettings, Settings
 from relay_trio.settings.units import MIB, show_seconds
+from relay_trio.upstream.credentials import NotLent, borrowed, lender_of
 from relay_trio.upstream.target import tls_context
 
 _LISTING_BYTES: Final = 8 * MIB
@@ -168,6 +169,11 @@ class Asker:
     async def ask(self, base_url: str, key: str) -> Answer:
         """Ask one address with one key for its models."""
         account = ProviderAccount(base_url, key, options=self.channel.options)
+        lender = lender_of(self.adaptor, account)
+        try:
+            account = account if lender is None else attrs.evolve(account, key=(await borrowed(lender)).text)
+        except NotLent as error:
+            return Answer(say("its cloud lends no token ({why})", why=error))
         wanted = at_moment(self.adaptor, time.time()).models_request(account)
         request = self.client.build_request(wanted.method.decode(), wanted.url, headers=list(wanted.headers))
         try:

@@ -14,7 +14,7 @@ from adaptors.bodies import BadBody
 from adaptors.endpoints import wire_of
 from adaptors.failure import AnswerFailed, BodyState, FailureKind
 from adaptors.protocol import Adaptor, Answer, at_moment
-from adaptors.values import Call, Fetched, UpstreamRequest
+from adaptors.values import Call, Fetched, ProviderAccount, UpstreamRequest
 from relay_trio.channels.selection import Candidate
 from relay_trio.errors import AnswerBroken, CallNotExpressible, UpstreamAnswered, UpstreamFailed
 from relay_trio.relay import headers as header_fields
@@ -103,9 +103,17 @@ class Attempt:
             if wants is not None and (urls := wants(call)):
                 await self._fetch(urls, self.services.catalog.current.settings)
                 call = attrs.evolve(call, fetched=self.fetched)
-            return adaptor.request(call, self.candidate.key.account, model)
+            return adaptor.request(call, await self._account(adaptor), model)
         except BadBody as error:
             raise CallNotExpressible(error.message, param=error.param, code=error.code) from error
+
+    async def _account(self, adaptor: Adaptor) -> ProviderAccount:
+        """Return the account of this try, with a token where a cloud lends one. Raises UpstreamFailed, LimitReached."""
+        account = self.candidate.key.account
+        if not hasattr(adaptor, "lender"):
+            return account
+        with self.exchange.scope.clock.limited("connect", self.candidate.channel.route.connect):
+            return await self.services.tokens.account(adaptor, account)
 
     async def _fetch(self, urls: tuple[str, ...], settings: Settings) -> None:
         """Fetch what the call points to, one after the other under the quick limit. Raises BadBody, LimitReached."""

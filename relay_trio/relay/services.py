@@ -16,6 +16,7 @@ from relay_trio.relay.pacemaker import Pacemaker
 from relay_trio.relay.record import Record
 from relay_trio.scopes.balance import Balance
 from relay_trio.scopes.nursery import NurseryRegistry
+from relay_trio.upstream.credentials import Tokens
 from relay_trio.upstream.fetch import Fetcher
 from relay_trio.upstream.transport import Sender
 
@@ -80,6 +81,8 @@ class RelayServices:
     health: Health
     sender: Callable[[Channel], Sender]
     """Returns what sends requests for a channel."""
+    tokens: Tokens
+    """Lent by clouds, in the place of keys."""
     fetcher: Fetcher
     """Fetches what requests point to, for providers that take bytes only."""
     admission: Admission

@@ -12,6 +12,7 @@ WORDS: Final[Mapping[str, str]] = {
         "channels[{number}].base_url：“{url}”不列出模型（{told}），“{other}”列出：请用后者"
     ),
     "cannot be reached ({why})": "无法连上（{why}）",
+    "its cloud lends no token ({why})": "云平台没有发放令牌（{why}）",
     "answers, but refuses the key ({status})": "有应答，但拒绝这个密钥（{status}）",
     "answers {status} to GET models": "对 GET models 应答 {status}",
     "answers, but with no list of models": "有应答，但不是模型列表",

@@ -116,8 +116,8 @@ class ModelList:
         limits = self._services.catalog.current.settings.limits
         quick = channel.clocks.quick or Limit(limits.quick, "RELAY_QUICK_TIMEOUT")
         adaptor = at_moment(channel.adaptor, self._services.utc_now())
-        request = adaptor.models_request(channel.keys[0].account)
         with LimitedPhase("headers", quick):
+            request = adaptor.models_request(await self._services.tokens.account(adaptor, channel.keys[0].account))
             clock = PhaseClock()
             response = await self._services.sender(channel).send(request, channel.route, clock)
             try:

@@ -88,7 +88,9 @@ class ClientConnection:
         self._write_limit = self._services.write
         self._unsent: memoryview | None = None
         self._on_disconnect: Callable[[], None] | None = None
-        self._gone = trio.Event()
+        self._has_gone = False
+        self._gone: trio.Event | None = None
+        """For whoever waits until the client has gone; hardly anybody does."""
 
     def __await__(self) -> Generator[Any, Any, None]:
         return self._run().__await__()
@@ -177,7 +179,9 @@ class ClientConnection:
         return self.terminated or self._services.gate.stopped
 
     def _told_hangup(self) -> None:
-        self._gone.set()
+        self._has_gone = True
+        if self._gone is not None:
+            self._gone.set()
         if self._on_disconnect is not None:
             self._on_disconnect()
 
@@ -186,7 +190,7 @@ class ClientConnection:
     async def _read_head(self) -> bool:
         """Return True when the next request's head is here, False when there will be none."""
         parser = self._parser
-        while not (parser.requests and parser.requests[0].head_complete):
+        while not parser.head_is_here:
             if parser.refusal is not None:
                 await self._refuse(parser.refusal)
                 return False
@@ -195,7 +199,8 @@ class ClientConnection:
                 return False
             if self.idle:
                 self.idle = False
-                self._wait_for_head(self._services.head)
+                if not parser.head_is_here:
+                    self._wait_for_head(self._services.head)
         self.kick_at = float("inf")
         return True
 
@@ -213,9 +218,7 @@ class ClientConnection:
         request = self._parser.requests[0]
         exchange = ASGIExchange(self, request)
         self._write_limit = self._services.write
-        self._gone = trio.Event()
-        if self._sock is not None and self._sock.hung_up:
-            self._gone.set()
+        self._has_gone = self._sock is not None and self._sock.hung_up
         await self._app(self._asgi_scope(request, exchange), exchange.receive, exchange.send)
         self._on_disconnect = None
         if not exchange.finished:
@@ -257,7 +260,7 @@ class ClientConnection:
     def _set_on_disconnect(self, callback: Callable[[], None]) -> None:
         """Call this when the client leaves before its answer is complete; at once, if it has left already."""
         self._on_disconnect = callback
-        if self._gone.is_set():
+        if self._has_gone:
             callback()
 
     def _limit_writes(self, limit: Limit | None) -> None:
@@ -270,6 +273,10 @@ class ClientConnection:
 
     async def wait_gone(self) -> None:
         """Return when the client has left."""
+        if self._gone is None:
+            self._gone = trio.Event()
+            if self._has_gone:
+                self._gone.set()
         await self._gone.wait()
 
     def date(self) -> bytes:

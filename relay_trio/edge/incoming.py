@@ -79,6 +79,11 @@ class RequestParser:
         """Some of a head has come, and not all of it."""
         return self._unfinished_bytes > 0
 
+    @property
+    def head_is_here(self) -> bool:
+        """The head of the next request has come."""
+        return bool(self.requests) and self.requests[0].head_complete
+
     def feed(self, data: bytes) -> None:
         """Take what one read gave. Sets `refusal` at what cannot be taken; what came before it stands."""
         while data:

@@ -135,6 +135,7 @@ class BufferBudget:
         self._limit = queue
         self._count = count
         self._freed = trio.Event()
+        self._waiting = 0
         self.used = 0
 
     def reservation(self) -> Reservation:
@@ -151,13 +152,17 @@ class BufferBudget:
             raise BodyTooLarge(f"The body is over what the relay holds in memory ({self._max_bytes} bytes).")
         before = clock.current
         with clock.limited("queue", self._limit):
-            while not self.fits(size):
-                await self._freed.wait()
+            self._waiting += 1
+            try:
+                while not self.fits(size):
+                    await self._freed.wait()
+            finally:
+                self._waiting -= 1
         clock.enter(before)
 
     def give_back(self, size: int) -> None:
         """Make room; whoever waits looks again."""
-        if size:
-            self.used -= size
+        self.used -= size
+        if self._waiting:
             freed, self._freed = self._freed, trio.Event()
             freed.set()

@@ -73,7 +73,7 @@ class Relaying:
         if call.stream and wire_of(call.endpoint, stream=True) is not None:
             exchange.streaming = True
             self.services.pacemaker.watch(exchange, catalog.settings)
-        order, looking = self._candidates(call, peeked, key, catalog)
+        order, looking = self._candidates(call, peeked, key, catalog, exchange.scope.clock.now())
         await self._try(exchange, call, order, Attempts(reservation, upload, looking), catalog)
 
     # The body
@@ -113,11 +113,13 @@ class Relaying:
 
     # Where it goes
 
-    def _candidates(self, call: Call, peeked: Peeked, key: Key, catalog: Catalog) -> tuple[tuple[Candidate, ...], bool]:
+    def _candidates(
+        self, call: Call, peeked: Peeked, key: Key, catalog: Catalog, now: float
+    ) -> tuple[tuple[Candidate, ...], bool]:
         """Return who may serve the call, in the order of trying, and whether an object is being looked for."""
         channels = _serving(call, key, catalog)
         services = self.services
-        order = candidates(channels, services.health, trio.current_time(), services.chance)
+        order = candidates(channels, services.health, now, services.chance)
         addressed = None if self.endpoint.stored is None else stored_id(self.endpoint, self.path)
         ids = (*peeked.references, *(() if addressed is None else (addressed,)))
         if ids:

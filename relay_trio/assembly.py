@@ -23,6 +23,9 @@ import trio
 import relay_trio
 from adaptors.dialects.table import DIALECTS
 from adaptors.protocol import Adaptor
+from relay_trio.background.alerts.alerting import Alerting
+from relay_trio.background.alerts.causes import Observation
+from relay_trio.background.alerts.delivery import Delivery, Ways
 from relay_trio.channels.catalog import Catalog, CatalogHolder, catalog_from
 from relay_trio.channels.health import Health
 from relay_trio.channels.senders import Senders
@@ -190,6 +193,21 @@ class _Relay:
             self._ask_siblings,
             wait_for_restart=lambda: _needs_restart(process.settings, self.catalog.current.settings),
         )
+        self.delivery = Delivery(
+            Ways(self.transport, self._tls, default_route.connect),
+            lambda: self.catalog.current.settings,
+            self.registry,
+            self._log,
+            self.metrics,
+        )
+        self.alerting = Alerting(
+            alerts=lambda: self.catalog.current.settings.alerts,
+            look=self._look_at_all,
+            ending=lambda: process.drain.ending,
+            utc_now=time.time,
+            delivery=self.delivery,
+            speaker=self._log,
+        )
         self.file = ConfigurationFile(process.path, self.reload, self.client_tls.look)
         self.running = Running(
             services=self.services,
@@ -217,6 +235,8 @@ class _Relay:
         }
         if self._process.metrics_directory is not None:
             tasks["metrics"] = self.sampler.run
+        if self._process.slot == 0:  # one alarm, and not one of each worker: this one asks the others
+            tasks |= {"alerts": self.alerting.run, **dict(self.delivery.tasks())}
         return tasks
 
     def _relay_services(self, settings: Settings) -> RelayServices:
@@ -316,6 +336,13 @@ class _Relay:
         self._baseline = Baseline.least(looks)
         await trio.sleep_forever()  # this task is in the baseline, so it stays
 
+    async def _look_at_all(self) -> Observation:
+        """Look at this worker and all others, for alarms."""
+        others = await self.siblings.ask({"ask": "watched"})
+        answers = [answer.answer for answer in others if answer.answer is not None and "alerts" in answer.answer]
+        silent = tuple(answer.pid for answer in others if answer.answer is None)
+        return Observation(trio.current_time(), (await self.vitals.watched(), *answers), silent)
+
     async def _ask_siblings(self, question: dict[str, Any]) -> list[dict[str, Any]]:
         answers = await self.siblings.ask(question)
         return [answer.answer or {"problem": answer.problem, "pid": answer.pid} for answer in answers]
@@ -329,7 +356,9 @@ def slots_by_descriptors() -> int:
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:
     """Return every secret of the configuration, for redaction."""
+    alerts = settings.alerts
     found = [settings.admin_key, settings.metrics_key, settings.printed_key]
+    found += [alerts.webhook, alerts.webhook_secret, alerts.smtp_password]
     for channel in settings.channels:
         found += [*channel.api_keys, channel.proxy]
     return tuple(secret.reveal() for secret in found if secret is not None)

@@ -192,6 +192,7 @@ def test_what_trio_cannot_bound_is_not_used() -> None:
 THREADS = {
     "relay_trio/assembly.py": "reads a changed configuration, which takes a while with thousands of keys",
     "relay_trio/telemetry/log_writer.py": "carries log lines to a descriptor that may block",
+    "relay_trio/background/alerts/mail.py": "speaks SMTP by the standard library; cut off by its socket when its time is over",
     "relay_trio/edge/meter.py": "renders the page of metrics, milliseconds of pure CPU",
     "relay_trio/upstream/credentials.py": "a cloud's library asks for a token; requests wait for an event, under their limit",
 }

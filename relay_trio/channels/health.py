@@ -60,6 +60,16 @@ class Health:
         health = self._keys.get(key)
         return health is not None and (health.aside_until > now or health.failures_in_row >= _DOWN_AFTER)
 
+    def is_refused(self, key: KeyId) -> bool:
+        """Say whether the provider did not accept the key and it gave no answer since, however long ago that was."""
+        health = self._keys.get(key)
+        return health is not None and health.aside_until > 0
+
+    def is_failing(self, key: KeyId) -> bool:
+        """Say whether the key was refused, or failed three times in a row: `is_down`, until it answers again."""
+        health = self._keys.get(key)
+        return health is not None and (health.aside_until > 0 or health.failures_in_row >= _DOWN_AFTER)
+
     def forget_others(self, keys: set[KeyId]) -> None:
         """A reload: keep what is known of these keys only."""
         self._keys = {key: health for key, health in self._keys.items() if key in keys}

@@ -93,12 +93,14 @@ class Known:
             for task in _below(within):
                 tasks += task not in scope.helpers and _has_begun(task)
                 nurseries += len(task.child_nurseries)
-            connecting += scope.clock.current in _CONNECTING and scope.name == "request"
+            connecting += scope.clock.current in _CONNECTING and scope.name in _CALLING_OUT
         return cls(tasks, nurseries, sockets, connecting)
 
 
 _CONNECTING = frozenset({"starting", "connect"})
 """Model lists are asked for in helpers of a request that itself has not begun with anything."""
+_CALLING_OUT = frozenset({"request", "alert"})
+"""The names of scopes that make connections; a monitoring request makes none."""
 
 
 @attrs.frozen

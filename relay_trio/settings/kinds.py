@@ -245,6 +245,10 @@ ORIGIN = pattern(r"\*|https?://[^\s/,]+|[a-z][a-z0-9+.-]*://[^\s/,]*|null", "ori
 """As browsers send it in `Origin`: a scheme and a host, no path (RFC 6454, section 6)."""
 
 
+MAIL_ADDRESS = pattern(r"[^\s@<>\x00-\x1f]{1,64}@[^\s@<>\x00-\x1f]{1,255}", "mail address", "ops@example.org")
+"""What may stand in an envelope, roughly (RFC 5321, 4.1.2 and 4.5.3.1); the mail server knows better."""
+
+
 # Addresses
 
 
@@ -283,6 +287,20 @@ def address() -> Scalar[str]:
         return f"{match[1] or '0.0.0.0'}:{int(match[2])}"  # noqa: S104 - the operator asks for it
 
     return Scalar(read, "host:port")
+
+
+def mail_server() -> Scalar[str]:
+    """A mail server: `smtp://host` (STARTTLS; port 587) or `smtps://host` (TLS from the first byte; port 465)."""
+
+    def read(raw: object, _around: Around) -> str:
+        text = text_of(raw)
+        if not is_url(text, schemes=("smtp", "smtps")) or urlsplit(text).path.strip("/"):
+            raise Unfit("is no mail server's URL", '"smtp://mail.example.org:587" or "smtps://mail.example.org:465"')
+        if urlsplit(text).username is not None:
+            raise Unfit("holds a user; say it in smtp_user and smtp_password")
+        return text.rstrip("/")
+
+    return Scalar(read, "URL (smtp, smtps)")
 
 
 def network() -> Scalar[Network]:

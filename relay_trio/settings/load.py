@@ -16,7 +16,17 @@ from relay_trio.settings.addresses import HOST_VARIABLE, PORT_VARIABLE, is_loopb
 from relay_trio.settings.client_keys import KEYS_VARIABLE, PRINTED_KEY_NAME, read_keys
 from relay_trio.settings.digests import digest_of
 from relay_trio.settings.kinds import Around
-from relay_trio.settings.model import VARIABLES, KeySettings, Limits, Settings, Watchdog, variable_of
+from relay_trio.settings.model import (
+    SIGNED_FORMATS,
+    VARIABLES,
+    Alerts,
+    KeySettings,
+    Limits,
+    Settings,
+    Watchdog,
+    path_in_file,
+    variable_of,
+)
 from relay_trio.settings.providers import Provider, read_channels
 from relay_trio.settings.relay_table import read_relay
 from relay_trio.settings.secret import Secret
@@ -93,6 +103,7 @@ def _settings(sources: Sources, providers: Sequence[Provider], problems: Problem
         **relay.below(""),
         limits=limits,
         watchdog=Watchdog(**relay.below("watchdog.")),
+        alerts=Alerts(**relay.below("alerts.")),
         channels=tuple(channel for channel, _ in channels),
         keys=tuple(key for key, _ in keys),
         demo=not channels,
@@ -127,6 +138,7 @@ def _with_printed_key(settings: Settings, randomness: Callable[[int], str], prob
 def _contradictions(settings: Settings, *, complete: bool) -> Problems:
     watchdog, room = settings.watchdog, show_bytes(settings.max_buffered_bytes)
     checks = (
+        *_contradictions_of(settings.alerts),
         (
             (settings.tls_cert is None) != (settings.tls_key is None),
             "tls_cert" if settings.tls_key is None else "tls_key",
@@ -156,6 +168,30 @@ def _contradictions(settings: Settings, *, complete: bool) -> Problems:
     return [f"{_place(settings, name)}: {why}" for wrong, name, why in checks if wrong]
 
 
+def _contradictions_of(alerts: Alerts) -> tuple[tuple[bool, str, str], ...]:
+    sends_mail = alerts.smtp is not None
+    has_ends = alerts.mail_from is not None and bool(alerts.mail_to)
+    signs = alerts.webhook is not None and alerts.webhook_format in SIGNED_FORMATS
+    return (
+        (
+            sends_mail and not has_ends,
+            "alerts.smtp",
+            "needs RELAY_ALERTS_MAIL_FROM and RELAY_ALERTS_MAIL_TO too",
+        ),
+        (bool(alerts.mail_to) and not sends_mail, "alerts.mail_to", "stands alone; mail needs RELAY_ALERTS_SMTP too"),
+        (
+            (alerts.smtp_user is None) != (alerts.smtp_password is None),
+            "alerts.smtp_user" if alerts.smtp_password is None else "alerts.smtp_password",
+            "stands alone; the mail server wants both RELAY_ALERTS_SMTP_USER and RELAY_ALERTS_SMTP_PASSWORD",
+        ),
+        (
+            alerts.webhook_secret is not None and not signs,
+            "alerts.webhook_secret",
+            "signs nothing: only webhooks of DingTalk and Feishu are signed",
+        ),
+    )
+
+
 def _default_channel_exists(settings: Settings) -> bool:
     return settings.default_channel in {None, *(channel.name for channel in settings.channels)}
 
@@ -166,4 +202,4 @@ def _channel_names(settings: Settings) -> str:
 
 def _place(settings: Settings, name: str) -> str:
     source = settings.sources[name]
-    return f"{source} relay.{name}" if ":" in source else variable_of(name)
+    return f"{source} {'.'.join(path_in_file(name))}" if ":" in source else variable_of(name)

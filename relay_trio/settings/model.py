@@ -2,7 +2,7 @@
 
 All else is made from these classes: the loader reads by them, the errors quote them, the README's table is printed from
 them. A setting's key in `relay.toml` is its field's name: `[relay]` for Settings, `[relay.limits]`, `[relay.watchdog]`,
-`[[channels]]`, `[[keys]]`.
+`[alerts]`, `[[channels]]`, `[[keys]]`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -29,6 +30,18 @@ CLEANUP_S: Final = 5.0
 
 DAY_S: Final = 86400
 """The longest limit that may be set, in seconds: what waits longer is not waiting for an answer."""
+
+WEBHOOK_FORMATS: Final = ("json", "slack", "feishu", "dingtalk", "wecom")
+SIGNED_FORMATS: Final = frozenset({"feishu", "dingtalk"})
+_FORMAT_OF_HOST: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "hooks.slack.com": "slack",
+        "open.feishu.cn": "feishu",
+        "open.larksuite.com": "feishu",
+        "oapi.dingtalk.com": "dingtalk",
+        "qyapi.weixin.qq.com": "wecom",
+    }
+)
 
 _ABOUT = "relay_trio.settings"
 
@@ -164,6 +177,55 @@ class Watchdog:
 
 
 @attrs.frozen(kw_only=True)
+class Alerts:
+    """Who is told when something is wrong: a webhook, mail, both or nobody. `name` None: this machine's name."""
+
+    webhook: Secret | None = setting(
+        None, references.webhook(), "where alarms are posted to; unset = nowhere", "RELAY_ALERTS_WEBHOOK"
+    )
+    format: str | None = setting(
+        None,
+        or_off(kinds.choice(*WEBHOOK_FORMATS), means="by the webhook's host", words=("auto",)),
+        "whose messages the webhook takes; of a host that is not known: json",
+        "RELAY_ALERTS_FORMAT",
+    )
+    webhook_secret: Secret | None = setting(
+        None,
+        references.secret(),
+        "signs the messages, where DingTalk or Feishu gave one",
+        "RELAY_ALERTS_WEBHOOK_SECRET",
+    )
+    smtp: str | None = setting(
+        None,
+        kinds.mail_server(),
+        "the mail server; smtp:// begins TLS with STARTTLS, and sends in clear on this machine alone",
+        "RELAY_ALERTS_SMTP",
+    )
+    smtp_user: str | None = setting(None, kinds.TEXT, "its user, if it wants one", "RELAY_ALERTS_SMTP_USER")
+    smtp_password: Secret | None = setting(
+        None, references.password(), "the user's password", "RELAY_ALERTS_SMTP_PASSWORD"
+    )
+    mail_from: str | None = setting(None, kinds.MAIL_ADDRESS, "who the mail is from", "RELAY_ALERTS_MAIL_FROM")
+    mail_to: tuple[str, ...] = setting((), ListOf(kinds.MAIL_ADDRESS), "who it goes to", "RELAY_ALERTS_MAIL_TO")
+    remind: float = setting(
+        3600.0, seconds(60, DAY_S), "seconds after which what still lasts is told again", "RELAY_ALERTS_REMIND"
+    )
+    name: str | None = setting(
+        None,
+        or_off(kinds.NAME, means="this machine's name", words=("auto",)),
+        "what this relay is called in alarms",
+        "RELAY_ALERTS_NAME",
+    )
+
+    @property
+    def webhook_format(self) -> str:
+        """Whose messages the webhook takes, whether it was said or follows from its host."""
+        if self.format is not None or self.webhook is None:
+            return self.format or WEBHOOK_FORMATS[0]
+        return _FORMAT_OF_HOST.get(urlsplit(self.webhook.reveal()).hostname or "", WEBHOOK_FORMATS[0])
+
+
+@attrs.frozen(kw_only=True)
 class ChannelSettings:
     """One account at a provider. `base_url` None: the adaptor's own. `models` and `groups` None: all."""
 
@@ -291,6 +353,7 @@ class Settings:
     )
     watchdog: Watchdog = attrs.field(factory=Watchdog)
     limits: Limits = attrs.field(factory=Limits)
+    alerts: Alerts = attrs.field(factory=Alerts)
     log_level: str = setting(
         "info", kinds.choice("debug", "info", "warning", "error"), "the least that is logged", "RELAY_LOG_LEVEL"
     )
@@ -339,11 +402,22 @@ def variable_of(name: str) -> str:
 
 
 def named() -> Iterator[tuple[str, attrs.Attribute[Any], About]]:
-    """Yield all settings of `[relay]` by their names in Settings, in their order: `listen`, ..., `watchdog.warn`, ..."""
-    tables: dict[str, type[attrs.AttrsInstance]] = {"": Settings, "limits.": Limits, "watchdog.": Watchdog}
+    """Yield all settings of `[relay]` and `[alerts]` by their names in Settings, in their order: `listen`, ..., `watchdog.warn`, ..."""
+    tables: dict[str, type[attrs.AttrsInstance]] = {
+        "": Settings,
+        "limits.": Limits,
+        "watchdog.": Watchdog,
+        "alerts.": Alerts,
+    }
     for prefix, cls in tables.items():
         for field, about in listed(cls):
             yield prefix + field.name, field, about
+
+
+def path_in_file(name: str) -> tuple[str, ...]:
+    """Return where a setting stands in the file: `limits.total` -> relay, limits, total; `alerts.name` -> alerts, name."""
+    parts = tuple(name.split("."))
+    return parts if parts[0] == "alerts" else ("relay", *parts)
 
 
 VARIABLES: Final[Mapping[str, str]] = {name: about.variable for name, _, about in named() if about.variable}

@@ -66,6 +66,27 @@ def proxy() -> Scalar[Secret]:
     return Scalar(read, "URL (http, https, socks5, socks5h), env:NAME or file:path", hidden=True)
 
 
+def webhook() -> Scalar[Secret]:
+    """The address that alarms are posted to. Whoever knows it may post there, so it is kept as a secret."""
+
+    def read(raw: object, around: Around) -> Secret:
+        text = resolve_secret(text_of(raw), around)
+        if not is_url(text, schemes=("http", "https")) or not text.isascii():
+            raise Unfit("no webhook's URL", '"env:ALERTS_WEBHOOK", which holds https://hooks.example.org/...')
+        return Secret(text)
+
+    return Scalar(read, "URL (http, https), env:NAME or file:path", hidden=True)
+
+
+def password() -> Scalar[Secret]:
+    """A password, which may hold any letter: `env:NAME`, `file:path`, or itself."""
+
+    def read(raw: object, around: Around) -> Secret:
+        return Secret(resolve_secret(text_of(raw), around))
+
+    return Scalar(read, "env:NAME, file:path or the password itself", hidden=True)
+
+
 def resolve_secret(text: str, around: Around) -> str:
     """Return what `env:NAME` or `file:path` stands for; any other text stands for itself. Raises Unfit."""
     scheme, colon, rest = text.partition(":")

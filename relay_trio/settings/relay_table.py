@@ -1,4 +1,4 @@
-"""The table `[relay]` and the variables that stand for it: each setting from the first place that says it."""
+"""The tables `[relay]` and `[alerts]` and the variables that stand for them: each setting from the first place that says it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import attrs
 
 from relay_trio.settings import addresses
 from relay_trio.settings.kinds import Unfit
-from relay_trio.settings.model import VARIABLES, Limits, Settings, Watchdog, listed, named
+from relay_trio.settings.model import VARIABLES, Alerts, Limits, Settings, Watchdog, listed, named, path_in_file
 from relay_trio.settings.read import FAILED, read_value, unknown_entries
 from relay_trio.settings.sources import Sources
 from relay_trio.settings.written import Problems, problem, unfit_problem
 
 _TABLES = {
-    (): ("relay", "channels", "keys"),
+    (): ("relay", "alerts", "channels", "keys"),
     ("relay",): (*(field.name for field, _ in listed(Settings)), "limits", "watchdog"),
     ("relay", "limits"): tuple(field.name for field, _ in listed(Limits)),
     ("relay", "watchdog"): tuple(field.name for field, _ in listed(Watchdog)),
+    ("alerts",): tuple(field.name for field, _ in listed(Alerts)),
 }
 """What each table of the file may hold, less the channels and keys."""
 
@@ -30,17 +31,17 @@ class RelayTable:
     sources: dict[str, str]
 
     def below(self, prefix: str) -> dict[str, Any]:
-        """Return the values of a table inside: `limits.`, `watchdog.`; or, of the empty prefix, those of none."""
+        """Return the values of a table inside: `limits.`, `watchdog.`, `alerts.`; or, of the empty prefix, those of none."""
         names = {name: name.removeprefix(prefix) for name in self.values if name.startswith(prefix)}
         return {short: self.values[name] for name, short in names.items() if "." not in short}
 
 
 def read_relay(sources: Sources, problems: Problems) -> RelayTable:
-    """Return the settings of `[relay]`."""
+    """Return the settings of `[relay]` and `[alerts]`."""
     problems += _unknown_names(sources)
     table = RelayTable({}, {})
     for name, field, about in named():
-        written = sources.of(name, about.variable)
+        written = sources.of(name, about.variable, path_in_file(name))
         value = FAILED if written is None else read_value(about, field.default, written, problems)
         table.values[name] = field.default if value is FAILED else value
         table.sources[name] = "default" if written is None else written.source

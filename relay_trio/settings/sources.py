@@ -39,11 +39,11 @@ class Sources:
     root: InFile | None
     around: Around
 
-    def of(self, name: str, variable: str | None) -> Written | None:
-        """Return what was written for a setting of `[relay]`, by its name and its variable."""
+    def of(self, name: str, variable: str | None, place: Iterable[str]) -> Written | None:
+        """Return what was written for a setting of `[relay]` or `[alerts]`, by its name, its variable and its place."""
         if name in self.options:
             return InText(self.options[name], f"--{name}", self.around)
-        return (self.variable(variable) if variable else None) or self.in_file("relay", *name.split("."))
+        return (self.variable(variable) if variable else None) or self.in_file(*place)
 
     def variable(self, name: str) -> InText | None:
         """Return what a variable says."""

@@ -29,6 +29,7 @@ _INTRODUCTION: Final = (
 )
 
 _HEAD: Final = ("`relay.toml`", "variable", "default", "allowed", "meaning")
+_ALERTS: Final = "alerts."
 _INNER_HEAD: Final = ("key", "default", "allowed", "meaning")
 
 
@@ -37,7 +38,9 @@ def tables() -> str:
     return "\n\n".join(
         (
             _INTRODUCTION,
-            _markdown(_HEAD, [*_relay_rows(), *_SHORT_WAYS]),
+            _markdown(_HEAD, [*(row for name, row in _rows() if not name.startswith(_ALERTS)), *_SHORT_WAYS]),
+            "`[alerts]`, who is told when something is wrong ([operations](docs/operations.md#being-told) says of what):",
+            _markdown(_HEAD, [row for name, row in _rows() if name.startswith(_ALERTS)]),
             "`[[channels]]`, one for each account at a provider:",
             _markdown(_INNER_HEAD, list(_inner_rows(ChannelSettings))),
             "`[[keys]]`, one for each client (`relay-trio keys new NAME` prints it):",
@@ -46,9 +49,11 @@ def tables() -> str:
     )
 
 
-def _relay_rows() -> Iterator[_Row]:
+def _rows() -> Iterator[tuple[str, _Row]]:
+    """Yield each setting's name and its row."""
     for name, field, about in named():
-        yield f"`{name}`", f"`{about.variable}`", _default(field, about), _allowed(about.kind), about.help
+        short = name.removeprefix(_ALERTS)
+        yield name, (f"`{short}`", f"`{about.variable}`", _default(field, about), _allowed(about.kind), about.help)
 
 
 def _inner_rows(cls: type[attrs.AttrsInstance]) -> Iterator[_Row]:

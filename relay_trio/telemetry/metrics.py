@@ -244,6 +244,10 @@ class Metrics:
         """Count a time in which the event loop did not turn."""
         self._stalls.observe(seconds)
 
+    def count_alert(self, way: str, result: str) -> None:
+        """Count an alarm that was `sent`, or has `failed`, by its way: `webhook` or `mail`."""
+        self._alerts.labels(way, result).inc()
+
     def hand_over(self) -> None:
         """Let the page know of all that was counted. In the event loop's thread; `render` alone may be elsewhere."""
         tallies, self._tallies = self._tallies, {}
@@ -303,6 +307,7 @@ class Metrics:
     def _make_process_metrics(self) -> None:
         self._findings = self._counter("relay_watchdog_findings", "What the watchdog found.", "finding")
         self._stalls = self._histogram("relay_loop_stall_seconds", "Times in which the event loop did not turn.")
+        self._alerts = self._counter("relay_alerts", "Alarms, by the way they went.", "way", "result")
         self._log_dropped = self._counter("relay_log_lines_dropped", "Log lines for which there was no room.")
         self._opened = self._counter("relay_opened", "Resources opened, by kind.", "kind")
         self._closed = self._counter("relay_closed", "Resources closed, by kind.", "kind")

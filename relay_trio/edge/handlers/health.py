@@ -122,6 +122,20 @@ class Vitals:
             "pid": self.pid,
         }
 
+    async def watched(self) -> Json:
+        """Return this worker's health with what alarms need besides: it names channels, so it is not for everybody."""
+        health = self.channel_health
+        keys = [(channel.name, key.number) for channel in self.catalog.current.channels for key in channel.keys]
+        failing = {name for name, _ in keys} - {name for name, number in keys if not health.is_failing((name, number))}
+        return {
+            **await self.snapshot(),
+            "alerts": {
+                "loop_stalls": self.watchdog.lag.stalls,
+                "channels_down": sorted(failing),
+                "keys_refused": [key for key in keys if health.is_refused(key)],
+            },
+        }
+
     def _judge(self, astray: dict[str, int]) -> tuple[str, list[str]]:
         finding = self.watchdog.judge()
         status, reasons = finding.level, list(finding.reasons)

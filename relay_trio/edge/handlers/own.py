@@ -55,6 +55,8 @@ class Own:
         match question:
             case {"ask": "health"}:
                 return await self.vitals.snapshot()
+            case {"ask": "watched"}:
+                return await self.vitals.watched()
             case {"ask": "nurseries", "stacks": bool(stacks)}:
                 return {"nurseries": tree(self.vitals.registry, pid=self.vitals.pid, stacks=stacks)}
             case {"ask": "cancel", "id": str(request_id)}:

@@ -317,6 +317,7 @@ class Exchange:
             sequence = self._answer_sequence() if self._answer_sequence is not None else 0
             held = b"".join(self._held)
             self._held.clear()
+            self.finished = True  # a keep-alive that was due at this very moment does not follow it
             await self._send_body(held + self.dialect.error_event(told.report, sequence), more=True)
         else:
             await self._send_body(b"", more=True)

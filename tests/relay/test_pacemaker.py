@@ -8,6 +8,7 @@ import trio
 from parts import Wire, exchange, scope
 
 from relay_trio.relay.pacemaker import Pacemaker
+from relay_trio.scopes.phase import Limit, limit_reached
 from relay_trio.settings.model import Settings
 from relay_trio.testing.oracle import Snapshot
 
@@ -70,6 +71,21 @@ async def test_a_silent_stream_is_kept_awake_until_it_is_forgotten() -> None:
             await trio.sleep(100)
             assert len(wire.bodies) == 3
         services.cancel_scope.cancel()
+
+
+async def test_nothing_follows_an_error_event() -> None:
+    """The total and a keep-alive may be due at the same moment: the error is the last that the client hears."""
+    wire = Wire()
+    async with scope() as live:
+        one = exchange(live, wire)
+        one.streaming = True
+        await one.keepalive()
+        await one.fail(limit_reached("headers", Limit(100, "RELAY_TIMEOUT")))
+        told = list(wire.bodies)
+        assert one.keepalive_due() == float("inf")
+        await one.keepalive()
+        assert wire.bodies == told
+        assert b'"error"' in told[-1]
 
 
 async def test_a_stream_that_cannot_be_written_costs_the_others_nothing() -> None:

@@ -21,10 +21,21 @@ from adaptors.failure import AnswerFailed, FailureKind
 from adaptors.sse import SSEParser
 from adaptors.translation.answer import TranslatedAnswer, frame_of
 from adaptors.translation.carrier import unpacked, unsealed
-from adaptors.translation.conversation import Candidate, Citation, Reply, Text, Thinking, TokenLogprob, ToolCall
+from adaptors.translation.conversation import (
+    Candidate,
+    Citation,
+    Reply,
+    Text,
+    Thinking,
+    TokenLogprob,
+    ToolCall,
+    ToolDelta,
+    ToolEnded,
+    ToolStarted,
+)
 from adaptors.translation.frame import Frame
 from adaptors.translation.gemini_answer import read_generate_reply
-from adaptors.translation.gemini_writer import write_generate_reply
+from adaptors.translation.gemini_writer import GenerateWriter, write_generate_reply
 from adaptors.values import Usage
 
 Events = list[dict[str, Any]]
@@ -486,6 +497,19 @@ def test_what_another_provider_signed_is_kept_by_the_client() -> None:
     again = kept.model_dump(mode="json", exclude_none=True)["thought_signature"]
     assert unsealed(again) == (thought,)
     assert base64.urlsafe_b64decode(again).startswith(b"__rt1_")
+
+
+def test_calls_leave_in_their_order() -> None:
+    """One that is whole waits for those before it, as clients count them."""
+    writer = GenerateWriter(Frame(LIMIT))
+    begun = [ToolStarted(0, "a", "f"), ToolStarted(1, "b", "f"), ToolEnded(1)]
+    assert [writer.write(event) for event in begun] == [b"", b"", b""]
+    written = writer.write(ToolEnded(0))
+    assert [written.index(b'"id":"%s"' % ident) for ident in (b"a", b"b")] == sorted(
+        written.index(b'"id":"%s"' % ident) for ident in (b"a", b"b")
+    )
+    with pytest.raises(AnswerFailed, match="complete"):
+        writer.write(ToolDelta(0, "{}"))
 
 
 def test_what_waits_is_bounded() -> None:

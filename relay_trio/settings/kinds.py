@@ -290,7 +290,10 @@ def address() -> Scalar[str]:
 
 
 def mail_server() -> Scalar[str]:
-    """A mail server: `smtp://host` (STARTTLS; port 587) or `smtps://host` (TLS from the first byte; port 465)."""
+    """A mail server: `smtp://host` (STARTTLS; port 587) or `smtps://host` (TLS from the first byte; port 465).
+
+    Never shown, because who mistakes it for a place for passwords must not read them in a log.
+    """
 
     def read(raw: object, _around: Around) -> str:
         text = text_of(raw)
@@ -300,7 +303,7 @@ def mail_server() -> Scalar[str]:
             raise Unfit("holds a user; say it in smtp_user and smtp_password")
         return text.rstrip("/")
 
-    return Scalar(read, "URL (smtp, smtps)")
+    return Scalar(read, "URL (smtp, smtps)", hidden=True)
 
 
 def network() -> Scalar[Network]:

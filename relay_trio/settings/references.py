@@ -79,10 +79,13 @@ def webhook() -> Scalar[Secret]:
 
 
 def password() -> Scalar[Secret]:
-    """A password, which may hold any letter: `env:NAME`, `file:path`, or itself."""
+    """A password, which may hold spaces: `env:NAME`, `file:path`, or itself."""
 
     def read(raw: object, around: Around) -> Secret:
-        return Secret(resolve_secret(text_of(raw), around))
+        text = resolve_secret(text_of(raw), around)
+        if not re.fullmatch(r"[\x20-\x7e]+", text):
+            raise Unfit("holds letters outside ASCII: smtplib sends none")
+        return Secret(text)
 
     return Scalar(read, "env:NAME, file:path or the password itself", hidden=True)
 

@@ -174,9 +174,12 @@ def series(count: int = TREND_LOOKS, **of_number: Any) -> list[Observation]:
 
 def test_growth_that_does_not_follow_the_load_is_a_leak() -> None:
     """Two hours of it, and not less: by the rule of `relay-trio check`."""
-    leaking = {"nurseries": lambda number: 10 + 5 * number}
-    assert kinds(*series(**leaking)) == [("leak", "nurseries")]
-    assert kinds(*series(count=TREND_LOOKS - 1, **leaking)) == []
+
+    def leaking(number: int) -> int:
+        return 10 + 5 * number
+
+    assert kinds(*series(nurseries=leaking)) == [("leak", "nurseries")]
+    assert kinds(*series(count=TREND_LOOKS - 1, nurseries=leaking)) == []
     assert kinds(*series(memory=lambda number: 100.0 + 10 * number)) == [("leak", "memory")]
     steady = series(nurseries=lambda number: 10 + number % 3)
     assert kinds(*steady) == []

@@ -71,5 +71,6 @@ def test_both_packages_and_their_types_are_shipped() -> None:
         "wheel"
     ]
     assert wheel["packages"] == ["relay_trio", "adaptors"]
+    assert "exclude" not in wheel, "`relay-trio selftest` stands on relay_trio/testing"
     for package in wheel["packages"]:
         assert (ROOT / package / "py.typed").is_file()

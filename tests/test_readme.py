@@ -16,7 +16,7 @@ from stand import STREAM, UNARY, open_stand
 
 from adaptors import registry
 from relay_trio import errors
-from relay_trio.cli.main import main
+from relay_trio.cli.main import _COMMANDS, main
 from relay_trio.edge.routes import OWN_PATHS
 from relay_trio.relay.record import Record
 from relay_trio.settings.model import VARIABLES, Limits
@@ -199,6 +199,15 @@ def test_every_path_of_its_own_is_told() -> None:
     """The table of monitoring paths is the table of routes; the ancestor's path, which is gone, has its own sentence."""
     told = section(README, "Watch it")
     assert [own.template for own in OWN_PATHS if f" {own.template}" not in told.replace("?stacks=1", "")] == []
+
+
+def test_every_command_is_told() -> None:
+    """The table of commands is the command line's own, and the operators' page speaks of each that looks at something."""
+    told = {name.removeprefix("relay-trio ").split()[0] for name in first_column(section(README, "The command line"))
+            if name.startswith("relay-trio ")}  # fmt: skip
+    assert told == set(_COMMANDS)
+    looking = set(_COMMANDS) - {"serve", "check-config", "keys"}
+    assert [name for name in looking if f"`relay-trio {name}" not in OPERATIONS] == []
 
 
 # What operators read

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from relay_trio.cli.configuration import Configuration, configured
+from relay_trio.cli.language import say
 from relay_trio.cli.summary import changed_rows, channel_lines, key_lines
 from relay_trio.cli.terminal import CommandFailed, paint, show_table
 from relay_trio.settings.model import Settings
@@ -19,9 +20,9 @@ def run(arguments: argparse.Namespace) -> int:
     if wrong:
         raise CommandFailed(*wrong, status=2)
     rows = list(setting_rows(configuration.settings)) if arguments.all else changed_rows(configuration.settings)
-    _show("settings", show_table(rows) if rows else ["  all have their defaults (--all shows them)"])
+    _show(say("settings"), show_table(rows) if rows else [say("  all have their defaults (--all shows them)")])
     _show_channels(configuration)
-    _show("keys", _keys(configuration.settings))
+    _show(say("keys"), _keys(configuration.settings))
     return 0 if arguments.offline or configuration.settings.demo else _check_providers(configuration)
 
 
@@ -34,28 +35,30 @@ def _certificate_problems(settings: Settings) -> list[str]:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
         except OSError as error:  # ssl.SSLError is one
-            problems.append(
-                f"RELAY_TLS_CERT, RELAY_TLS_KEY: no certificate chain with its key in PEM ({error.strerror})"
-            )
+            told = say("no certificate chain with its key in PEM ({why})", why=error.strerror)
+            problems.append(f"RELAY_TLS_CERT, RELAY_TLS_KEY: {told}")
     if settings.ca_bundle is not None:
         try:
             ssl.create_default_context(cafile=settings.ca_bundle)
         except OSError as error:
-            problems.append(f"RELAY_CA_BUNDLE: {settings.ca_bundle} holds no certificates in PEM ({error.strerror})")
+            told = say("{path} holds no certificates in PEM ({why})", path=settings.ca_bundle, why=error.strerror)
+            problems.append(f"RELAY_CA_BUNDLE: {told}")
     return problems
 
 
 def _show_channels(configuration: Configuration) -> None:
     demo = [
-        "  none: no provider is configured, so the built-in demo would answer (set OPENAI_API_KEY, or [[channels]])"
+        say(
+            "  none: no provider is configured, so the built-in demo would answer (set OPENAI_API_KEY, or [[channels]])"
+        )
     ]
     lines = channel_lines(configuration.settings, configuration.adaptors)
-    _show("channels", demo if configuration.settings.demo else lines)
+    _show(say("channels"), demo if configuration.settings.demo else lines)
 
 
 def _keys(settings: Settings) -> list[str]:
     if settings.printed_key is not None:
-        return ["  none: `serve` would make one for its run and print it (set RELAY_API_KEYS, or [[keys]])"]
+        return [say("  none: `serve` would make one for its run and print it (set RELAY_API_KEYS, or [[keys]])")]
     return key_lines(settings)
 
 
@@ -65,8 +68,8 @@ def _check_providers(configuration: Configuration) -> int:
     from relay_trio.cli.reach import all_right, check_channels  # noqa: PLC0415
 
     findings = trio.run(check_channels, configuration.settings, configuration.adaptors)
-    marks = {True: paint("ok   ", "green", sys.stdout), False: paint("wrong", "red", sys.stdout)}
-    _show("providers", show_table([(marks[found.right], found.channel, found.text) for found in findings]))
+    marks = {True: paint(say("ok").ljust(5), "green", sys.stdout), False: paint(say("wrong"), "red", sys.stdout)}
+    _show(say("providers"), show_table([(marks[found.right], found.channel, found.text) for found in findings]))
     return 0 if all_right(findings) else 1
 
 

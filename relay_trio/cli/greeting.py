@@ -7,6 +7,7 @@ import sys
 
 import relay_trio
 from relay_trio.assembly import slots_by_descriptors
+from relay_trio.cli.language import say
 from relay_trio.edge.supervisor import DRAIN_GRACE_S
 from relay_trio.settings.model import Settings
 from relay_trio.telemetry.log import get_logger
@@ -67,13 +68,13 @@ def greet(settings: Settings, url: str | None) -> None:
     key = settings.printed_key.reveal() if settings.printed_key is not None else "$YOUR_KEY"
     lines = [f"relay_trio {relay_trio.__version__}{'' if url is None else f' on {url}'}"]
     if settings.demo:
-        lines.append("DEMO: no provider is configured. The model `demo` only streams a fixed text; see README.md.")
+        lines.append(say("DEMO: no provider is configured. The model `demo` only streams a fixed text; see README.md."))
     if settings.printed_key is not None:
-        lines.append(f"Client key, for this run only: {key}")
+        lines.append(say("Client key, for this run only: {key}", key=key))
     if url is not None:
         model = "demo" if settings.demo else "gpt-4o-mini"
         lines.append(
-            f"""Try: curl -N {url}/v1/chat/completions -H 'Authorization: Bearer {key}' """
+            f"""{say("Try:")} curl -N {url}/v1/chat/completions -H 'Authorization: Bearer {key}' """
             f"""-H 'Content-Type: application/json' """
             f"""-d '{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "hi"}}]}}'"""
         )

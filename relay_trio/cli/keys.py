@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from relay_trio.accounts.keys import digest_of, format_digest
+from relay_trio.cli.language import say
 from relay_trio.cli.terminal import CommandFailed
 from relay_trio.settings.kinds import GROUP, MODEL_PATTERN, NAME, Around, Scalar, Unfit, count
 
@@ -21,7 +22,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Make a key, print it and the block for `relay.toml`."""
     entries = _entries(arguments, dt.datetime.now(dt.UTC))
     key = f"sk-{secrets.token_hex(_KEY_BYTES)}"
-    print(f"The key of {arguments.name}, shown this once:\n\n  {key}\n\nFor relay.toml, which holds its digest:\n")
+    print(say("The key of {name}, shown this once:", name=arguments.name), f"  {key}", sep="\n\n")
+    print("", say("For relay.toml, which holds its digest:"), "", sep="\n")
     print(key_block({"name": entries.pop("name"), "digest": f'"{format_digest(digest_of(key))}"', **entries}))
     return 0
 
@@ -50,15 +52,17 @@ def _read(option: str, kind: Scalar[Any], text: str) -> Any:
     try:
         return kind.read(text, Around({}, Path()))
     except Unfit as unfit:
-        raise CommandFailed(f"{option}: {text!r} {unfit.reason} (allowed: {kind.allowed})", status=2) from unfit
+        told = say("{text!r} {why} (allowed: {allowed})", text=text, why=unfit.reason, allowed=kind.allowed)
+        raise CommandFailed(f"{option}: {told}", status=2) from unfit
 
 
 def _expiry(text: str, now: dt.datetime) -> dt.datetime:
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError as error:
-        raise CommandFailed(f"--expires: {text!r} is no date; want e.g. 2027-01-01", status=2) from error
+        told = say("{text!r} is no date; want e.g. 2027-01-01", text=text)
+        raise CommandFailed(f"--expires: {told}", status=2) from error
     moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
     if moment <= now:
-        raise CommandFailed(f"--expires: {text} has passed", status=2)
+        raise CommandFailed(f"--expires: {say('{text} has passed', text=text)}", status=2)
     return moment.replace(microsecond=0)

@@ -16,7 +16,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NoReturn, cast
+from typing import Any, Final, NoReturn, cast
 
 import relay_trio
 from relay_trio.cli.language import LANGUAGES, choose, later, say, speak_safely
@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments, strangers = parser.parse_known_args(words)
         if strangers:
-            parser.error(f"no option {strangers[0]}{_did_you_mean(strangers[0].partition('=')[0], _options(parser))}")
+            hint = _did_you_mean(strangers[0].partition("=")[0], _options(parser))
+            parser.error(say("no option {word}{hint}", word=strangers[0], hint=hint))
     except SystemExit as wanted:  # argparse has printed what it had to say
         return wanted.code if isinstance(wanted.code, int) else 2
     return _run(arguments)
@@ -79,8 +80,12 @@ def _run(arguments: argparse.Namespace) -> int:
         status = 1
         if arguments.traceback:
             traceback.print_exception(errors)
+        where = f"{_PROGRAM} {arguments.command} --traceback"
         complain(
-            [f"unexpected {_told(_innermost(errors))}", f"to see where: {_PROGRAM} {arguments.command} --traceback"]
+            [
+                say("unexpected {error}", error=_told(_innermost(errors))),
+                say("to see where: {command}", command=where),
+            ]
         )
     return status
 
@@ -107,22 +112,29 @@ def _forget_stdout() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser that says what was probably meant."""
+    """An argument parser that says what was probably meant, and its headings in the language."""
+
+    def __init__(self, *, add_help: bool = True, **options: Any) -> None:
+        super().__init__(add_help=False, **options)
+        self._optionals.title, self._positionals.title = say("options"), say("arguments")
+        if add_help:
+            self.add_argument("-h", "--help", action="help", help=say("show this help and leave"))
 
     def error(self, message: str) -> NoReturn:
-        complain([message, f"see: {self.prog} --help"])
+        complain([message, say("see: {command}", command=f"{self.prog} --help")])
         sys.exit(2)
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is not None and value not in action.choices:
             words = [str(choice) for choice in action.choices]
-            hint = _did_you_mean(str(value), words) or f"; one of: {', '.join(words)}"
-            self.error(f"no {action.metavar or action.dest} {str(value)!r}{hint}")
+            hint = _did_you_mean(str(value), words) or say("; one of: {words}", words=", ".join(words))
+            what = action.metavar or action.dest
+            self.error(say("no {what} {value!r}{hint}", what=what, value=str(value), hint=hint))
 
 
 def _did_you_mean(word: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else ""
+    return say("; did you mean {word}?", word=near[0]) if near else ""
 
 
 def _options(parser: argparse.ArgumentParser) -> list[str]:
@@ -136,7 +148,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=_PROGRAM, description=say("An LLM API relay in which one request is one nursery."), allow_abbrev=False
     )
-    parser.add_argument("--version", action="version", version=f"{_PROGRAM} {relay_trio.__version__}")
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"{_PROGRAM} {relay_trio.__version__}",
+        help=say("show the version and leave"),
+    )
     _language_option(parser)
     commands = parser.add_subparsers(dest="command", metavar="command", required=True, parser_class=_Parser)
     common = _common_options()

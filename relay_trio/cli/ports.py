@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from relay_trio.cli.language import say
+
 _PROC: Final = Path("/proc")
 _LISTENING: Final = "0A"
 """The state of a listening socket in /proc/net/tcp (Linux, net/tcp_states.h: TCP_LISTEN = 10)."""
@@ -29,9 +31,13 @@ def address_in_use(host: str, port: int) -> str:
     """Return the line that tells why we cannot listen there, and what would do."""
     pid = who_listens(port)
     shown = f"[{host}]" if ":" in host else host
-    holder = f" by pid {pid}" if pid is not None else ""
+    address = f"{shown}:{port}"
+    if pid is None:
+        told = say("{address} is in use", address=address)
+    else:
+        told = say("{address} is in use by pid {pid}", address=address, pid=pid)
     free = free_port_above(host, port)
-    return f"{shown}:{port} is in use{holder}" + (f"; RELAY_PORT={free}?" if free is not None else "")
+    return told + (f"; RELAY_PORT={free}?" if free is not None else "")
 
 
 def free_port_above(host: str, port: int) -> int | None:

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import ssl
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -169,6 +170,17 @@ async def test_addresses_that_do_not_work_beside_one_that_does() -> None:
     assert "127.0.0.2" in findings["tcp"].told
     assert "Connection refused" in findings["tcp"].told
     assert findings["key"].level is Level.OK
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there all of 127.0.0.0/8 is this machine")
+@pytest.mark.usefixtures("nothing_left_open")
+async def test_addresses_that_all_work_leave_nothing_open() -> None:
+    """One of the connections is gone on with; the others are closed."""
+    async with open_fake_upstream(host="0.0.0.0") as upstream, names(Names("127.0.0.1", "127.0.0.2", "127.0.0.3")):
+        findings = await found(channel(f"http://api.provider.test:{upstream.address[1]}/v1"))
+        await upstream.wait_no_connections()
+        assert upstream.connections.opened == 3 + 1  # and the question's
+    assert findings["tcp"].level is Level.OK
 
 
 @pytest.mark.usefixtures("nothing_left_open")

@@ -205,6 +205,7 @@ def test_threads_are_outside_the_request_path() -> None:
 
 WALL_CLOCKS = {
     "relay_trio/assembly.py": "the Date header, keys that expire, `created` in lists of models: handed down as values",
+    "relay_trio/cli/alert_test.py": "the time that a message says, and that DingTalk and Feishu want signed",
     "relay_trio/cli/check_baseline.py": "when a baseline was recorded, for whoever reads it later",
     "relay_trio/cli/doctor_clock.py": "this machine's clock is what is looked at",
     "relay_trio/cli/keys.py": "a key that would be expired on the day it is made",

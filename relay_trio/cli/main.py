@@ -254,6 +254,11 @@ def _selftest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help=say("print JSON, for programs"))
 
 
+def _alert_test_options(parser: argparse.ArgumentParser) -> None:
+    _config_option(parser)
+    parser.add_argument("--json", action="store_true", help=say("print JSON, for programs"))
+
+
 def _check_options(parser: argparse.ArgumentParser) -> None:
     _relay_options(parser)
     parser.add_argument(
@@ -320,6 +325,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], Non
     "doctor": (later("look at the way to every provider, and at this machine; say what to do"), _doctor_options),
     "monitor": (later("watch a running relay, and cancel single requests"), _monitor_options),
     "selftest": (later("hold your configuration to the table of faults, on a clock that jumps"), _selftest_options),
+    "alert-test": (later("send a test message every way that alarms would go"), _alert_test_options),
 }
 
 _EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -330,6 +336,7 @@ _EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "test-timeout https://relay.example env:MY_KEY --model gpt-4o-mini --within 30",
     ),
     "doctor": ("doctor", "doctor --channel openai-main --spend", "doctor --config /etc/relay.toml --json"),
+    "alert-test": ("alert-test", "alert-test --config /etc/relay.toml --json"),
     "selftest": ("selftest", "selftest --config /etc/relay.toml --only silent-mid-body"),
     "check": (
         "check",

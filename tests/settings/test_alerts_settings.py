@@ -80,7 +80,7 @@ def test_the_format_follows_from_the_host(host: str, form: str, tmp_path: Path) 
 WRONG: list[Any] = [
     ({"WEBHOOK": "hooks.slack.com/x"}, "RELAY_ALERTS_WEBHOOK: no webhook's URL"),
     ({"FORMAT": "teams"}, "RELAY_ALERTS_FORMAT=teams is none of the words; allowed json, slack"),
-    ({"SMTP": "mail.example.org:587"}, 'is no mail server\'s URL; want e.g. "smtp://mail.example.org:587"'),
+    ({"SMTP": "mail.corp.example:587"}, 'is no mail server\'s URL; want e.g. "smtp://mail.example.org:587"'),
     (
         {"SMTP": "smtp://relay:pw-0123@mail.example.org"},
         "RELAY_ALERTS_SMTP holds a user; say it in smtp_user and smtp_password",

@@ -61,5 +61,6 @@ WORDS: Final[Mapping[str, str]] = {
     "only this fault; may be given more than once": "只试这一种故障；可多次给出",
     "print JSON, for programs": "输出 JSON，供程序读取",
     "hold your configuration to the table of faults, on a clock that jumps": "用会跳跃的时钟，在您的配置下逐一试验故障表",
+    "send a test message every way that alarms would go": "经每一条告警途径发送一条测试消息",
     "make keys for clients": "为客户端生成密钥",
 }

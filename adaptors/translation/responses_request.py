@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from adaptors.jsonbytes import Json, NotJSON, decoded
+import msgspec
+
+from adaptors.jsonbytes import UNREADABLE, Json
 from adaptors.translation.chat_request import SHARED_FIELDS
 from adaptors.translation.conversation import (
     ChatRequest,
@@ -187,17 +189,25 @@ _SAID: Final[Mapping[str, Json]] = MappingProxyType(
 """What a response object repeats, and what it says where nothing was asked for."""
 
 
+_decode_said = msgspec.json.Decoder(msgspec.defstruct("_Said", [(name, Any, None) for name in _SAID])).decode
+
+
 def responses_echo(body: bytes | None) -> Mapping[str, Json]:
     """Return what the answers to this request repeat of it. Nothing is stored, whatever was wished."""
-    try:
-        document = decoded(body or b"{}")
-    except NotJSON:
-        document = {}
-    said = {name: document[name] for name in _SAID if document.get(name) is not None}
+    said = {name: value for name, value in _said(body or b"{}").items() if value is not None}
     for name in ("reasoning", "text"):
         if isinstance(said.get(name), dict):
             said[name] = {**_SAID[name], **said[name]}
     return {**_SAID, **said, "store": False}
+
+
+def _said(body: bytes) -> dict[str, Json]:
+    """Return what is repeated, where it is said; the conversation, which may be long, is stepped over."""
+    try:
+        return msgspec.structs.asdict(_decode_said(body))
+    except UNREADABLE:
+        document = document_of(body)  # what msgspec refuses and others take (NaN, lone surrogates)
+        return {name: document.get(name) for name in _SAID}
 
 
 # Written: what a provider is asked for.

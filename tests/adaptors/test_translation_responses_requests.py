@@ -282,6 +282,8 @@ def test_an_answer_repeats_its_request() -> None:
     assert (echo["store"], echo["metadata"], echo["truncation"]) == (False, {}, "disabled")
     assert echo["text"] == {"format": {"type": "text"}}
     assert "input" not in echo
+    lenient = b'{"model":"m","input":"\\ud83d","temperature":NaN,"truncation":"auto"}'
+    assert responses_echo(lenient)["truncation"] == "auto"
 
 
 # ---- Written

@@ -33,7 +33,7 @@ def test_the_block_lets_the_key_in(options: list[str], tmp_path: Path, capsys: C
     key, block = made(capsys, *options)
     (tmp_path / "relay.toml").write_text(block)
     settings = load({}, None, lambda _count: pytest.fail("a key was made"), providers=(), directory=tmp_path)
-    found = KeyRing(settings.keys).find(key.encode(), now_utc=dt.datetime.now(dt.UTC), client_ip=None)
+    found = KeyRing(settings.keys).find(key.encode(), now_s=dt.datetime.now(dt.UTC).timestamp(), client_ip=None)
     assert found.name == "acme"
     assert key not in block
 

@@ -116,6 +116,11 @@ class Running:
 
     # How it ends
 
+    async def wait_ended(self) -> None:
+        """Return when nobody writes to its stdout any more: neither it, nor who took its place."""
+        while not self._ended:
+            await self._grown.wait()
+
     def tell(self, name: str) -> None:
         """Send it a signal."""
         self.process.send_signal(getattr(signal, name))

@@ -94,6 +94,7 @@ class Server:
                 ready()
                 succession.serving()
                 nursery.start_soon(self._give_way, succession, name="succession")
+                nursery.start_soon(self._see_off, succession, name="predecessor")
                 nursery.start_soon(succession.be_watched, name="service manager")
                 await self._drained.wait()
                 with trio.move_on_after(_SHUTDOWN_S + CLEANUP_S):
@@ -151,6 +152,10 @@ class Server:
         self.leave(f"pid {successor} serves")
         await trio.sleep_forever()  # whoever counts tasks expects this one
 
+    async def _see_off(self, succession: Succession) -> None:
+        await succession.see_predecessor_off(self._count_sockets)
+        await trio.sleep_forever()
+
     def _count_sockets(self, change: int) -> None:
         self._drain.sockets += change
 
@@ -185,6 +190,7 @@ class Server:
             self._log.info("drain_started", why=why, live=live, limit_s=limit)
             with trio.move_on_after(limit):
                 await self._wait_at_rest(running)
+                await succession.wait_alone()
             _cut(running)
             with trio.move_on_after(CLEANUP_S):
                 await _wait_no_requests(running)

@@ -11,6 +11,7 @@ fails changes nothing.
                                   puts its own socket in the place of relay.sock
                <- one byte        accepts
     accepts no more, ends with its last connection
+    and with it the link ->       sees it
 """
 
 from __future__ import annotations
@@ -70,8 +71,13 @@ class Predecessor:
 
     def say_serving(self) -> None:
         """Let it go. It may have gone already."""
-        with contextlib.suppress(OSError), self._link:
+        with contextlib.suppress(OSError):
             self._link.send(SERVES)
+
+    async def wait_gone(self) -> None:
+        """Return when it has ended: it keeps the link open as long as it lives, and says nothing over it any more."""
+        with trio.socket.from_stdlib_socket(self._link) as link, contextlib.suppress(OSError):
+            await link.recv(1)
 
 
 def find_predecessor(directory: Path) -> Predecessor | None:
@@ -137,6 +143,8 @@ class Place:
 
     def __init__(self, directory: Path, listening: list[socket.socket]) -> None:
         self._path = directory / NAME
+        self._successor: trio.socket.SocketType | None = None
+        """Held open until we end, which tells the successor."""
         self._descriptors = array.array("i", [sock.fileno() for sock in listening[:MAX_DESCRIPTORS]])
         self._sock = _unix_socket()
         self._sock.setblocking(False)
@@ -159,12 +167,12 @@ class Place:
             while True:
                 link, _ = await listener.accept()
                 links(+1)
-                with link:
-                    pid = _peer_of(link)
-                    served = await self._serves(link)
-                links(-1)
-                if served:
+                pid = _peer_of(link)
+                if await self._serves(link):
+                    self._successor = link
                     return pid
+                link.close()
+                links(-1)
                 _log.error("successor_failed", successor_pid=pid)
 
     async def _serves(self, link: trio.socket.SocketType) -> bool:
@@ -198,6 +206,8 @@ class Succession:
     environment: Mapping[str, str] = attrs.field(factory=dict)
     _over: bool = attrs.field(default=False, init=False)
     _wanted: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _alone: trio.Event | None = attrs.field(default=None, init=False)
+    """There was one before us that was let go; set when it has ended."""
 
     def serving(self) -> None:
         """We accept: stand where successors look, let the one before us go, and tell the manager."""
@@ -205,7 +215,7 @@ class Succession:
             self.place.take()
         if self.predecessor is not None:
             self.predecessor.say_serving()
-            self.predecessor = None
+            self._alone = trio.Event()
         self.manager.serving(pid=os.getpid())
 
     async def wait_taken(self, links: Callable[[int], None]) -> int | None:
@@ -215,6 +225,27 @@ class Succession:
         successor = await self.place.wait_taken(links)
         self._over = True
         return successor
+
+    async def see_predecessor_off(self, links: Callable[[int], None]) -> None:
+        """Wait until the one before us, which was let go, has ended. `links` is told of the socket to it."""
+        if self.predecessor is not None:
+            links(+1)
+            await self.predecessor.wait_gone()
+            links(-1)
+            self.forget_predecessor()
+
+    def forget_predecessor(self) -> None:
+        """Wait no longer for it."""
+        if self._alone is not None:
+            self._alone.set()
+
+    async def wait_alone(self) -> None:
+        """Return when the one before us has ended, if that matters.
+
+        To the service manager we are the main process: when we end, it kills what is left, streams and all.
+        """
+        if self.manager.address is not None and self._alone is not None and not self._over:
+            await self._alone.wait()
 
     def ending(self) -> None:
         """Tell the manager that the service ends, if it ends with us."""

@@ -173,11 +173,14 @@ class Supervisor:
                 nursery.start_soon(self._obey, signals)
                 nursery.start_soon(self._kill_after_the_drain)
                 nursery.start_soon(self._give_way)
+                nursery.start_soon(self._see_off)
                 nursery.start_soon(self._plan.succession.start_successors)
                 nursery.start_soon(self._plan.succession.be_watched)
                 async with trio.open_nursery() as seats:
                     for slot in range(self._plan.count):
                         seats.start_soon(self._keep_seat, slot)
+                with trio.move_on_after(self._plan.drain_s):
+                    await self._plan.succession.wait_alone()
                 nursery.cancel_scope.cancel(reason="all workers have ended")
         _log.info("supervisor_ended", exit_status=self._exit_status)
         return self._exit_status
@@ -195,6 +198,7 @@ class Supervisor:
                 self._end(name)
             else:
                 self._kill_all(f"a second signal ({name})")
+                self._plan.succession.forget_predecessor()
                 self._exit_status = 1
 
     def _end(self, why: str) -> None:
@@ -207,6 +211,10 @@ class Supervisor:
         _log.info("workers_draining", why=why, workers=len(self._live), limit_s=self._plan.drain_s + DRAIN_GRACE_S)
         self._ending.set()
         self._plan.succession.ending()
+
+    async def _see_off(self) -> None:
+        await self._all_serve.wait()
+        await self._plan.succession.see_predecessor_off(lambda _: None)
 
     async def _give_way(self) -> None:
         """When another one's workers accept, let ours end with their last connections."""

@@ -358,6 +358,43 @@ async def test_the_service_manager_is_told(tmp_path: Path, workers: int) -> None
             await manager.told("STOPPING=1")
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_stop_waits_for_the_one_before(tmp_path: Path, workers: int) -> None:
+    """When its main process ends, a service manager kills the rest: so that one stays while a predecessor still has a stream."""
+    async with (
+        open_site(tmp_path, workers) as site,
+        open_manager(tmp_path) as manager,
+        trio.open_nursery() as nursery,
+        site.relay({"NOTIFY_SOCKET": str(tmp_path / "notify")}) as relay,
+    ):
+        stream = await begin_stream(site, nursery)
+        relay.tell("SIGUSR2")
+        successor = (await relay.line("successor_started"))["successor_pid"]
+        await relay.line("listeners_closed", workers)
+        os.kill(successor, signal.SIGTERM)
+        await manager.told("STOPPING=1")
+        assert not relay.all("successor_ended")
+        os.kill(successor, 0)
+        stream.go_on.set()
+        await relay.wait_ended()
+    assert stream.last == "[DONE]"
+    assert sum(line["cut"] for line in relay.all("drain_ended")) == 0
+    order = [line["pid"] for line in relay.all("drain_ended" if workers == 1 else "supervisor_ended")]
+    assert order == [relay.process.pid, successor]
+
+
+async def test_what_a_killed_relay_leaves_is_no_predecessor(tmp_path: Path) -> None:
+    """Its socket still stands in the run directory, and nobody answers there: the next one starts as the first one did."""
+    async with open_site(tmp_path) as site:
+        async with site.relay() as relay:
+            relay.process.kill()
+            await relay.process.wait()
+        assert (site.run_directory / "relay.sock").exists()
+        async with site.relay() as relay:
+            assert not relay.all("taking_over")
+            assert await relay.end() == 0
+
+
 async def test_sockets_of_the_service_manager_are_served(tmp_path: Path) -> None:
     """Socket activation (sd_listen_fds(3)): we bind nothing, and serve what is given to us."""
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
 
-from relay_trio.background.alerts.causes import Cause
+from relay_trio.background.alerts.causes import KINDS, Cause
 from relay_trio.background.alerts.due import News, What
 from relay_trio.background.alerts.messages import MAX_TEXT_BYTES, Message, mail_of, refusal, request_of, span
 from relay_trio.settings.model import Alerts
@@ -163,3 +165,10 @@ def test_mail_is_a_mail() -> None:
 def test_durations_are_said_shortly(seconds: float, said: str) -> None:
     """As a person says them."""
     assert span(seconds) == said
+
+
+def test_every_kind_stands_in_the_operators_table() -> None:
+    """Whoever is told of a cause finds under its name what it means."""
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    section = page.partition("\n## Being told\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(KINDS)

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from relay_trio.cli.configuration import configured
 from relay_trio.cli.language import say
 from relay_trio.cli.terminal import CommandFailed
 from relay_trio.settings.kinds import Around, Unfit
@@ -96,6 +95,8 @@ def _no_address(source: str, text: str) -> CommandFailed:
 
 
 def _configured_place(config: Path | None, environ: Mapping[str, str]) -> RelayPlace:
+    from relay_trio.cli.configuration import configured  # noqa: PLC0415 - all adaptors; a health check has a --url
+
     try:
         settings = configured(config).settings
     except CommandFailed as failed:

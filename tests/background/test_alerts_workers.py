@@ -1,0 +1,109 @@
+"""Promises with several workers: one alarm and not one of each, about what any of them sees; and one that is silent is told."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from alert_stand import open_webhook, worker
+
+from adaptors import registry
+from relay_trio.assembly import Process, open_relay, secrets_of
+from relay_trio.background.alerts.alerting import LOOK_EVERY_S
+from relay_trio.edge.siblings import Siblings
+from relay_trio.settings.model import Settings
+from relay_trio.telemetry.log import configure
+from relay_trio.telemetry.log_writer import MemoryLog
+from relay_trio.telemetry.redaction import Redactor
+from relay_trio.testing.relay import settings_for
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="unix sockets"),
+]
+
+OTHER_PID = 3
+
+
+def process(settings: Settings, runtime: Path, slot: int) -> Process:
+    """Return what a supervisor's worker in this seat has."""
+    log, redactor = MemoryLog(), Redactor(secrets_of(settings))
+    configure(log, redactor, level="debug")
+    return Process(
+        settings=settings,
+        adaptors=registry.load(),
+        load=lambda: settings,
+        path=None,
+        sink=log,
+        redactor=redactor,
+        runtime=runtime,
+        slot=slot,
+    )
+
+
+class Other:
+    """Another worker: says what it is told to say, or nothing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+        self.says: dict[str, Any] | None = worker(OTHER_PID)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: OTHER_PID)
+            self.siblings = Siblings(directory)
+
+    async def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        assert question == {"ask": "watched"}
+        if self.says is None:
+            await trio.sleep_forever()
+        assert self.says is not None
+        return self.says
+
+
+async def test_the_first_worker_speaks_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only the other one has seen is told, once."""
+    other = Other(monkeypatch, tmp_path)
+    other.says = worker(OTHER_PID, refused=[["main", 2]])
+    async with open_webhook() as webhook:
+        settings = settings_for(tmp_path, "", {"RELAY_ALERTS_WEBHOOK": webhook.url, "RELAY_ALERTS_NAME": "hk-1"})
+        async with trio.open_nursery() as nursery, open_relay(process(settings, tmp_path, slot=0)):
+            await nursery.start(other.siblings.serve, other.answer)
+            await webhook.wait_posts(1)
+            await trio.sleep(4 * LOOK_EVERY_S)
+            nursery.cancel_scope.cancel(reason="the test is over")
+    (alarm,) = webhook.posts
+    assert [entry["kind"] for entry in alarm["alerts"]] == ["key_refused"]
+    assert alarm["alerts"][0]["subject"] == "main/2"
+
+
+async def test_a_worker_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the second look in a row, by its pid; a single slow answer is none."""
+    other = Other(monkeypatch, tmp_path)
+    async with open_webhook() as webhook:
+        settings = settings_for(tmp_path, "", {"RELAY_ALERTS_WEBHOOK": webhook.url})
+        async with trio.open_nursery() as nursery, open_relay(process(settings, tmp_path, slot=0)):
+            await nursery.start(other.siblings.serve, other.answer)
+            other.says = None
+            await trio.sleep(LOOK_EVERY_S + 2)
+            other.says = worker(OTHER_PID)
+            await trio.sleep(3 * LOOK_EVERY_S)
+            assert webhook.posts == []
+            other.says = None
+            await webhook.wait_posts(1)
+            nursery.cancel_scope.cancel(reason="the test is over")
+    assert [entry["subject"] for entry in webhook.posts[0]["alerts"]] == [str(OTHER_PID)]
+
+
+async def test_no_other_worker_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the second seat there is neither a look nor a message, whatever is wrong."""
+    other = Other(monkeypatch, tmp_path)
+    other.says = worker(OTHER_PID, refused=[["main", 2]])
+    async with open_webhook() as webhook:
+        settings = settings_for(tmp_path, "", {"RELAY_ALERTS_WEBHOOK": webhook.url})
+        async with trio.open_nursery() as nursery, open_relay(process(settings, tmp_path, slot=1)):
+            await nursery.start(other.siblings.serve, other.answer)
+            await trio.sleep(600)
+            nursery.cancel_scope.cancel(reason="the test is over")
+    assert webhook.posts == []

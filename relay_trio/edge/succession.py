@@ -47,6 +47,9 @@ START_WITHIN_S = 180.0
 ANSWER_WITHIN_S = 5.0
 """How long a successor waits for descriptors: the old one's event loop has nothing else to do for them."""
 
+MAX_PATH_BYTES = 90
+"""Of the directory: what a socket's whole path may have is 103 bytes on macOS, 107 on Linux (unix(7), sun_path)."""
+
 _ATTEMPTS = 3
 """Whoever we find may just be leaving its place to another successor."""
 
@@ -126,6 +129,8 @@ def _look_at(directory: Path) -> None:
     """Make the directory if need be. Who can write in it could hand us sockets of their own."""
     if sys.platform == "win32":
         raise RunDirectoryUnfitError(NOT_ON_WINDOWS)
+    if len(os.fsencode(directory)) > MAX_PATH_BYTES:
+        raise RunDirectoryUnfitError(f"{directory} is too long: a socket's path may have {MAX_PATH_BYTES} bytes there")
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
         found = directory.stat()

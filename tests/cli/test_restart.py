@@ -291,15 +291,23 @@ async def test_a_restart_without_a_run_directory_is_refused(tmp_path: Path) -> N
         assert await relay.end() == 0
 
 
-async def test_a_directory_of_others_is_not_trusted(tmp_path: Path) -> None:
-    """Who may write there could hand us sockets of their own: status 2 and a sentence."""
-    async with open_site(tmp_path) as site:
-        site.run_directory.mkdir()
-        site.run_directory.chmod(0o777)
-        async with served(tmp_path, SERVE, site.variables()) as relay:
-            assert await relay.process.wait() == 2
-        assert "RELAY_RUN_DIRECTORY" in relay.errors
-        assert "may be written by others" in relay.errors
+UNFIT = {
+    "open": "may be written by others",
+    "file": "is no directory",
+    "missing/inside": "cannot be used: No such file or directory",
+    "long" * 30: "is too long",
+}
+
+
+@pytest.mark.parametrize("name", UNFIT, ids=lambda name: name[:8])
+async def test_a_directory_that_will_not_do_is_told(tmp_path: Path, name: str) -> None:
+    """Who may write there could hand us sockets of their own, and some cannot hold a socket: status 2 and a sentence."""
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "file").touch()
+    async with served(tmp_path, SERVE, {"RELAY_RUN_DIRECTORY": str(tmp_path / name)}) as relay:
+        assert await relay.process.wait() == 2
+        await relay.printed(r"^relay-trio: RELAY_RUN_DIRECTORY.*" + UNFIT[name])
 
 
 # The service manager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -48,8 +49,7 @@ def anchors(text: str) -> set[str]:
 def rows(text: str) -> list[list[str]]:
     """Return the cells of all tables' rows, the heads and the rules below them left out."""
     found: list[list[str]] = []
-    lines = without_blocks(text).splitlines()
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+    for line, following in itertools.pairwise([*without_blocks(text).splitlines(), ""]):
         if line.startswith("|") and not _is_rule(line) and not _is_rule(following):
             found.append([cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
     return found

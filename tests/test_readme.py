@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 import pytest
+from documents import ROOT, anchors, blocks, document, first_column, section
 from serving import KEY, served
 from stand import STREAM, UNARY, open_stand
 
@@ -25,31 +26,11 @@ from relay_trio.testing.fake_client import FakeClient, connect
 
 pytestmark = pytest.mark.anyio
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+README = document("README.md")
+OPERATIONS = document("docs/operations.md")
 DOCUMENTS = sorted(path for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "bench" / "README.md"))
 
 Json = Any
-
-
-def section(text: str, heading: str) -> str:
-    """Return what stands under a heading, up to the next one of its kind."""
-    found = re.search(rf"^## {re.escape(heading)}$\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    assert found is not None, f"no heading {heading!r}"
-    return found[1]
-
-
-def blocks(text: str, language: str) -> list[str]:
-    """Return the fenced blocks of a language."""
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [block for marked, block in fenced if marked == language]
-
-
-def first_column(text: str) -> list[str]:
-    """Return what the first cells of all tables' rows name, in backticks."""
-    cells = re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE)
-    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
 
 
 def shape_of(value: Json) -> Json:
@@ -272,12 +253,14 @@ def test_every_clock_is_told() -> None:
 # What the documents point at
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_a_document_names_exists(document: Path) -> None:
-    """Its links, the paths in it that look like ours, and its RELAY_ variables."""
-    text = document.read_text(encoding="utf-8")
-    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
-    assert [link for link in links if link and not (document.parent / link).exists()] == []
+@pytest.mark.parametrize("place", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_document_names_exists(place: Path) -> None:
+    """Its links and the headings that they lead to, the paths in it that look like ours, and its RELAY_ variables."""
+    text = place.read_text(encoding="utf-8")
+    links = [link.partition("#")[::2] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    assert [path for path, _ in links if path and not (place.parent / path).exists()] == []
+    led_to = {heading: place.parent / path if path else place for path, heading in links if heading}
+    assert [name for name, led in led_to.items() if name not in anchors(led.read_text(encoding="utf-8"))] == []
     named = re.findall(r"`((?:adaptors|relay_trio|tests|docs|bench|deploy|\.ci)/[\w./-]*)", text)
     assert [path for path in named if not (ROOT / path).exists()] == []
     general = {"RELAY_CONFIG", "RELAY_HOST", "RELAY_PORT", "RELAY_API_KEYS", "RELAY_PROXY", *COMMAND_VARIABLES}

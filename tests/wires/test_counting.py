@@ -16,6 +16,7 @@ from adaptors.anthropic_paths import ANTHROPIC_PATHS
 from adaptors.bodies import BadBody
 from adaptors.compatible import COMPATIBLE
 from adaptors.failure import AnswerFailed
+from adaptors.gemini import Gemini
 from adaptors.gemini_paths import GEMINI_PATHS
 from adaptors.translation.retelling import RetoldAnswer
 from adaptors.values import Call, ProviderAccount
@@ -131,6 +132,14 @@ def gemini_call(**document: Any) -> Call:
     endpoint = GEMINI_PATHS.match(b"POST", path)
     assert endpoint is not None
     return Call(endpoint, "gemini", b"POST", path, b"", (), json.dumps(document).encode(), model="m")
+
+
+def test_what_says_only_how_to_answer_is_not_counted() -> None:
+    """The limit, the stops, the thinking."""
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    call = messages_call(model="m", messages=QUESTION, stop_sequences=["x"], thinking=thinking)
+    sent = json.loads(Gemini().request(call, ACCOUNT, "gemini-2.5-flash").body or b"")
+    assert set(sent["generateContentRequest"]) == {"model", "contents"}
 
 
 @pytest.mark.parametrize("name", ["deepseek", "groq", "ollama"])

@@ -189,7 +189,7 @@ class _Relay:
         self.sampler = Sampler(self.metrics, self.vitals, self.pool)
         self.own = Own(
             self.vitals,
-            self.sampler.page,
+            self.sampler,
             self._ask_siblings,
             wait_for_restart=lambda: _needs_restart(process.settings, self.catalog.current.settings),
         )

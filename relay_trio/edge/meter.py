@@ -13,10 +13,9 @@ from relay_trio.telemetry.metrics import FinishedRequest, Metrics, Sample
 from relay_trio.telemetry.process import descriptors, memory
 from relay_trio.upstream.pool import Pool
 
-SAMPLE_INTERVAL_S = 5.0
-"""How old the gauges of a sibling may be: with several workers one page shows all of them."""
-_COUNTS_PER_SAMPLE = 5
-"""Counters are handed over so often in between; a worker that is killed takes a second of its counts with it."""
+HAND_OVER_S = 1.0
+"""A page asks all workers for their numbers of now. This is for those that cannot answer: a worker that is killed takes
+the counts of so many seconds with it."""
 
 _PHASES = ("queue", "body", "connect", "headers")
 _MIB = 1024 * 1024
@@ -91,13 +90,11 @@ class Sampler:
         )
 
     async def run(self) -> None:
-        """Sample now and then, until cancelled, so that a sibling's page is not old. A service task."""
+        """Hand over what was counted, until cancelled and then once more. A service task."""
         try:
             while True:
-                await self.sample()
-                for _ in range(_COUNTS_PER_SAMPLE):
-                    await trio.sleep(SAMPLE_INTERVAL_S / _COUNTS_PER_SAMPLE)
-                    self.metrics.hand_over()
+                await trio.sleep(HAND_OVER_S)
+                self.metrics.hand_over()
         finally:
             self.metrics.hand_over()
 

@@ -4,7 +4,7 @@ A label takes only values that the configuration or this code names; whatever el
 client can make the page grow, however many model names it invents.
 
 Counting is on the path of every request, so requests add to plain numbers, and these are handed over to the objects that
-count whenever the page is wanted, and once a second for the sake of siblings: fifteen locked additions a request less.
+count whenever a page is wanted, and once a second in case the worker is killed: fifteen locked additions a request less.
 
 With several workers each counts into files of its own in one directory, named by the worker's slot and not by its
 process: the worker that takes a dead one's place goes on counting where that one was killed, so that no counter ever

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import msgspec
@@ -40,12 +40,24 @@ class Gone(RelayError):
     outcome = Ended.REJECTED
 
 
+class Numbers(Protocol):
+    """The numbers for Prometheus (`meter.Sampler`)."""
+
+    async def sample(self) -> None:
+        """Bring this worker's numbers up to now."""
+        ...
+
+    async def page(self) -> tuple[bytes, str]:
+        """Return the page of all workers, with this one's numbers of now, and its content type."""
+        ...
+
+
 @attrs.frozen(eq=False)
 class Own:
     """Answers the relay's own paths. `ask` puts a question to all sibling workers; with one worker there are none."""
 
     vitals: Vitals
-    render_metrics: Callable[[], Awaitable[tuple[bytes, str]]]
+    numbers: Numbers
     ask: Callable[[Json], Awaitable[list[Json]]]
     wait_for_restart: Callable[[], list[str]]
     """Returns the settings that a reload has changed and that only a restart brings into force."""
@@ -55,6 +67,9 @@ class Own:
         match question:
             case {"ask": "health"}:
                 return await self.vitals.snapshot()
+            case {"ask": "numbers"}:
+                await self.numbers.sample()
+                return {"sampled": True}
             case {"ask": "watched"}:
                 return await self.vitals.watched()
             case {"ask": "nurseries", "stacks": bool(stacks)}:
@@ -85,7 +100,8 @@ class Own:
         key = self.vitals.catalog.current.settings.metrics_key
         if key is not None:
             _need(key, exchange, "RELAY_METRICS_KEY")
-        page, content_type = await self.render_metrics()
+        await self.ask({"ask": "numbers"})  # so that the page is of this moment for all of them
+        page, content_type = await self.numbers.page()
         await exchange.answer(200, [(b"content-type", content_type.encode("ascii"))], page)
 
     async def settings(self, exchange: Exchange, _: str) -> None:

@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from relay_trio.settings.digests import digest_of
-from relay_trio.settings.model import ChannelSettings, KeySettings, Settings
+from relay_trio.settings.model import Alerts, ChannelSettings, KeySettings, Settings
 from relay_trio.settings.secret import Secret
 from relay_trio.settings.units import MIB
 from relay_trio.testing.conversation import Stage
@@ -138,6 +138,7 @@ def _settings_between_fakes(settings: Settings, clocks: ChannelSettings, upstrea
         workers=1,
         tls_cert=None,
         tls_key=None,
+        alerts=Alerts(),  # nobody is told of what goes wrong on purpose
         admin_key=None,
         metrics_key=None,
         default_channel=None,

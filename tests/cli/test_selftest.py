@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import secrets
+import socket
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,17 @@ def test_each_set_of_clocks_is_tried_once(capsys: Capture) -> None:
     assert rows(printed, "client-stops-in-its-head") == ["ok client-stops-in-its-head error 408, 9 s nothing"] * 2
     assert "4 faults, 10 requests: every client was told the truth in time, nothing was left" in printed
     assert "sk-of" not in printed
+
+
+@pytest.mark.usefixtures("place")
+def test_nobody_is_alarmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Channels fail on purpose: that is no news for whoever is told when the real ones do."""
+    with socket.create_server(("127.0.0.1", 0)) as webhook:
+        webhook.setblocking(False)
+        monkeypatch.setenv("RELAY_ALERTS_WEBHOOK", f"http://127.0.0.1:{webhook.getsockname()[1]}/alarms")
+        assert main(["selftest", "--only", "silent-before-head"]) == 0
+        with pytest.raises(BlockingIOError):
+            webhook.accept()
 
 
 @pytest.mark.usefixtures("place")

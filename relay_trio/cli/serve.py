@@ -65,11 +65,15 @@ def _succession(settings: Settings) -> Succession:
 
 def _listen(settings: Settings, succession: Succession) -> list[socket.socket]:
     """Return what we accept from, and take our place in the run directory with it."""
-    taken_over = succession.predecessor.listening if succession.predecessor is not None else []
+    given, taken_over = given_listeners(), []
+    if succession.predecessor is not None:
+        taken_over = succession.predecessor.listening
+        if succession.predecessor.given and not given:
+            given, taken_over = taken_over, []
     try:
-        listeners = given_listeners() or open_listeners(settings.listen, taken_over)
+        listeners = given + open_listeners(() if given else settings.listen, taken_over)
         if settings.run_directory is not None:
-            succession.place = Place(settings.run_directory, listeners)
+            succession.place = Place(settings.run_directory, listeners, given=bool(given))
     except AddressInUse as error:
         raise CommandFailed(address_in_use(error.host, error.port), status=2) from error
     except CannotListen as error:

@@ -36,7 +36,9 @@ from relay_trio.telemetry.log import get_logger
 
 NAME = "relay.sock"
 SERVES = b"s"
-DESCRIPTORS = b"d"
+BOUND = b"b"
+GIVEN = b"g"
+"""With the descriptors: the relay has bound its sockets itself, or has them from the service manager."""
 
 MAX_DESCRIPTORS = 64
 """Addresses that are handed over; the kernel passes at most 253 at once (unix(7), SCM_MAX_FD). More are bound anew."""
@@ -67,10 +69,12 @@ class RunDirectoryUnfitError(Exception):
 class Predecessor:
     """The relay that serves until we do. Blocking: there is no event loop yet."""
 
-    def __init__(self, link: socket.socket, listening: list[socket.socket]) -> None:
+    def __init__(self, link: socket.socket, listening: list[socket.socket], *, given: bool) -> None:
         self._link = link
         self.pid = _peer_of(link)
         self.listening = listening
+        self.given = given
+        """A service manager has chosen the addresses: they are not what the configuration says."""
 
     def say_serving(self) -> None:
         """Let it go. It may have gone already."""
@@ -105,8 +109,8 @@ def _ask(path: Path) -> Predecessor | None:
         link.settimeout(ANSWER_WITHIN_S)
         link.connect(str(path))
         said, descriptors, _, _ = socket.recv_fds(link, 1, MAX_DESCRIPTORS)
-        if said == DESCRIPTORS:
-            return Predecessor(link, [_adopted(fd) for fd in descriptors])
+        if said in {BOUND, GIVEN}:
+            return Predecessor(link, [_adopted(fd) for fd in descriptors], given=said == GIVEN)
     except BaseException:
         link.close()
         raise
@@ -146,11 +150,12 @@ class Place:
     Raises RunDirectoryUnfitError where it cannot be made.
     """
 
-    def __init__(self, directory: Path, listening: list[socket.socket]) -> None:
+    def __init__(self, directory: Path, listening: list[socket.socket], *, given: bool) -> None:
         self._path = directory / NAME
         self._successor: trio.socket.SocketType | None = None
         """Held open until we end, which tells the successor."""
         self._descriptors = array.array("i", [sock.fileno() for sock in listening[:MAX_DESCRIPTORS]])
+        self._said = GIVEN if given else BOUND
         self._sock = _unix_socket()
         self._sock.setblocking(False)
         try:
@@ -185,7 +190,7 @@ class Place:
         if sys.platform == "win32":
             raise RunDirectoryUnfitError(NOT_ON_WINDOWS)
         with contextlib.suppress(OSError), trio.move_on_after(START_WITHIN_S):
-            await link.sendmsg([DESCRIPTORS], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, self._descriptors)])
+            await link.sendmsg([self._said], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, self._descriptors)])
             return await link.recv(1) == SERVES
         return False
 

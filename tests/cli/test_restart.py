@@ -404,15 +404,22 @@ async def test_what_a_killed_relay_leaves_is_no_predecessor(tmp_path: Path) -> N
 
 
 async def test_sockets_of_the_service_manager_are_served(tmp_path: Path) -> None:
-    """Socket activation (sd_listen_fds(3)): we bind nothing, and serve what is given to us."""
+    """Socket activation (sd_listen_fds(3)): we bind nothing, and serve what is given to us, and so does a successor."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         words = ("-c", ACTIVATE, str(server.fileno()), *SERVE)
-        variables = {"RELAY_API_KEYS": KEY, "RELAY_LISTEN": "127.0.0.1:1"}
+        variables = {
+            "RELAY_API_KEYS": KEY,
+            "RELAY_LISTEN": "127.0.0.1:1",  # which nobody may bind without being asked to
+            "RELAY_RUN_DIRECTORY": str(tmp_path / "run"),
+        }
         async with served(tmp_path, words, variables, pass_fds=(server.fileno(),)) as relay:
             host, port = server.getsockname()
             assert (await relay.line("ready"))["listening"] == [f"{host}:{port}"]
             assert (await relay.ask("GET", "/livez")).status == 200
-            assert await relay.end() == 0
+            relay.tell("SIGUSR2")
+            assert await relay.process.wait() == 0
+            assert (await relay.line("ready", 2))["listening"] == [f"{host}:{port}"]
+            assert (await relay.ask("GET", "/livez")).status == 200
 
 
 ACTIVATE = """

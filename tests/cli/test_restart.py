@@ -177,7 +177,7 @@ class Visitor:
 # A restart
 
 
-@pytest.mark.parametrize(("workers", "restarts"), [(1, 10), (2, 3)])
+@pytest.mark.parametrize(("workers", "restarts"), [(1, 10), (2, 2)])
 async def test_restarts_refuse_nobody_and_cut_nothing(tmp_path: Path, workers: int, restarts: int) -> None:
     """Under a steady flow and live streams each request is answered and each stream whole, whoever serves meanwhile."""
     async with (

@@ -26,7 +26,7 @@ METRICS_KEY = "sk-of-the-page-of-metrics-0123456789"
 BODY = {"model": "fake-small", "messages": [{"role": "user", "content": "hi"}]}
 
 SCRAPE = "300ms"
-WINDOW = "4s"
+WINDOW = "3s"
 """What a scrape and a rule's five minutes shrink to."""
 
 

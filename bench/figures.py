@@ -237,8 +237,9 @@ def _mostly_odd(record: Record) -> bool:
 # The page
 
 
-def write_page(results: Results, bench: Path) -> None:
-    """Write FIGURES.md and the pictures beside it."""
+def write_page(runs: Sequence[Results], bench: Path) -> None:
+    """Write FIGURES.md and the pictures beside it: each workload from the last run that measured it."""
+    results = _joined(runs)
     pictures = bench / "figures"
     pictures.mkdir(exist_ok=True)
     shown = []
@@ -255,8 +256,26 @@ def write_page(results: Results, bench: Path) -> None:
     for name, title, points in _lines_of(results["records"]):
         (pictures / f"{name}.svg").write_text(_line(title, points))
         shown.append(f"![{title}](figures/{name}.svg)")
-    page = "\n\n".join([_HEAD, _circumstances(results), *shown, table(results), _skipped(results)])
+    page = "\n\n".join([_HEAD, *map(_circumstances, runs), *shown, table(results), _skipped(results)])
     (bench / "FIGURES.md").write_text(page.rstrip() + "\n")
+
+
+def _joined(runs: Sequence[Results]) -> Results:
+    measured = {name: run for run in runs for name in run["load_average"]}
+    records = [
+        record
+        for run in runs
+        for record in run["records"]
+        if any(run is last and _belongs(record, name) for name, last in measured.items())
+    ]
+    skipped = {name: why for run in runs for name, why in run["skipped"].items()}
+    return {**runs[-1], "records": records, "skipped": skipped}
+
+
+def _belongs(record: Record, workload: str) -> bool:
+    """Whether a run of this workload made the record: `W1-1` is one of W1's, `W3-big` is a workload of its own."""
+    made: str = record["workload"]
+    return made == workload or (made.startswith(f"{workload}-") and made != "W3-big")
 
 
 _HEAD = """# Figures

@@ -125,15 +125,17 @@ class Attempt:
         connect = Limit(limits.connect, "RELAY_CONNECT_TIMEOUT")
         rules = FetchRules(settings.fetch_max_bytes, settings.fetch_networks, connect)
         clock = self.exchange.scope.clock
+
+        async def hold(size: int) -> None:
+            await self.reservation.grow(size, clock)
+
         with clock.limited("fetch", clocks.quick or Limit(limits.quick, "RELAY_QUICK_TIMEOUT")):
             for number, url in enumerate(urls, start=1):
                 if url not in self.fetched:
                     try:
-                        found = await self.services.fetcher.fetch(url, rules)
+                        self.fetched[url] = await self.services.fetcher.fetch(url, rules, hold)
                     except NotFetched as error:
                         raise _not_fetched(f"of the files that it points to, number {number}: {error}") from error
-                    self.fetched[url] = found
-                    await self.reservation.grow(len(found.data), clock)
 
     async def _answer(self, response: Response, model: str | None) -> None:
         call, adaptor = self.call, self.candidate.channel.adaptor

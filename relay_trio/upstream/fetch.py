@@ -14,7 +14,7 @@ import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
@@ -38,7 +38,7 @@ MAX_REDIRECTS: Final = 5
 _MAX_URL_CHARS: Final = 8192
 """Longer than any signed address of an object store."""
 MAX_AT_ONCE: Final = 32
-"""In one process: each may hold as much as the limit of size in memory, twice while it is put into base64."""
+"""In one process: what they hold is counted by the callers, and for a moment, in base64, is there twice."""
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _OK: Final = 200
 _MEDIA_TYPE = re.compile(r"image/[a-z0-9.+-]{1,60}|application/pdf")
@@ -58,6 +58,14 @@ class FetchRules:
     connect: Limit
 
 
+Hold = Callable[[int], Awaitable[None]]
+"""Called with the size of each piece before it is kept; may wait until there is room for it."""
+
+
+async def hold_uncounted(_: int) -> None:
+    """Hold what comes without an account of it."""
+
+
 class Fetcher:
     """Fetches for all requests of one process; each caller sets its own limit of time."""
 
@@ -67,23 +75,24 @@ class Fetcher:
         self._tls = tls
         self._places = trio.CapacityLimiter(MAX_AT_ONCE)
 
-    async def fetch(self, url: str, rules: FetchRules) -> Fetched:
-        """Return what stands at the address, or where that redirects to. Raises NotFetched. Cancelled, leaves nothing."""
+    async def fetch(self, url: str, rules: FetchRules, hold: Hold = hold_uncounted) -> Fetched:
+        """Return what stands at the address, or where that redirects to. Raises NotFetched, and what `hold` raises."""
         async with self._places:
             for _ in range(MAX_REDIRECTS + 1):
-                found = await self._ask(checked(url), rules)
+                found = await self._ask(checked(url), rules, hold)
                 if isinstance(found, Fetched):
                     return found
                 url = _followed(url, found)
         raise NotFetched(f"it redirects more than {MAX_REDIRECTS} times")
 
-    async def _ask(self, url: str, rules: FetchRules) -> Fetched | str:
+    async def _ask(self, url: str, rules: FetchRules, hold: Hold) -> Fetched | str:
         """Return what is there, or where it has gone."""
         origin, target = split_url(url)
         connection = await self._connect(origin, rules)
         self._counts.opened += 1
         try:
-            return await _asked(connection, origin, target, rules)
+            await _send(connection, origin, target, rules)
+            return await _answered(connection, rules, hold)
         except (UpstreamFailed, LimitReached) as error:
             raise NotFetched("its server broke off") from error
         finally:
@@ -194,10 +203,13 @@ def _is_public(ip: Address) -> bool:
 # One request
 
 
-async def _asked(connection: UpstreamConnection, origin: Origin, target: bytes, rules: FetchRules) -> Fetched | str:
+async def _send(connection: UpstreamConnection, origin: Origin, target: bytes, rules: FetchRules) -> None:
     connection.start(bodiless_answer=False)
     head = b"GET %b HTTP/1.1\r\nhost: %b\r\n%b" % (target, origin.authority, _HEADERS)
     await connection.send(head, rules.connect)
+
+
+async def _answered(connection: UpstreamConnection, rules: FetchRules, hold: Hold) -> Fetched | str:
     await connection.read_head()
     fields = dict(reversed(connection.headers))
     if connection.status in _REDIRECTS and b"location" in fields:
@@ -207,7 +219,8 @@ async def _asked(connection: UpstreamConnection, origin: Origin, target: bytes, 
     media_type = _media_type(fields.get(b"content-type", b""))
     if fields.get(b"content-encoding", b"identity").lower() != b"identity":
         raise NotFetched("it came compressed, which was not asked for")
-    body = await _read(connection, fields.get(b"content-length", b""), rules.max_bytes)
+    body = await _read(connection, fields.get(b"content-length", b""), rules.max_bytes, hold)
+    await hold(len(body) // 3)  # base64 is larger by a third
     return Fetched(media_type, base64.b64encode(body).decode("ascii"))
 
 
@@ -218,7 +231,7 @@ def _media_type(content_type: bytes) -> str:
     return media_type
 
 
-async def _read(connection: UpstreamConnection, announced: bytes, max_bytes: int) -> bytes:
+async def _read(connection: UpstreamConnection, announced: bytes, max_bytes: int, hold: Hold) -> bytes:
     too_large = NotFetched(f"it is larger than {max_bytes} bytes")
     if announced.isdigit() and int(announced[:20]) > max_bytes:
         raise too_large
@@ -228,6 +241,7 @@ async def _read(connection: UpstreamConnection, announced: bytes, max_bytes: int
         size += len(piece)
         if size > max_bytes:
             raise too_large
+        await hold(len(piece))
         pieces.append(piece)
     if not size:
         raise NotFetched("it is empty")

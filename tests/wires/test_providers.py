@@ -297,6 +297,18 @@ async def test_what_cannot_be_fetched_is_told(
         assert up.request_count == 0
 
 
+async def test_what_is_fetched_counts_among_the_bodies(tmp_path: Path) -> None:
+    """Piece by piece, so that many pictures cannot fill the memory; it is given back when the request is over."""
+    environ = {**HERE, "RELAY_MAX_BUFFERED_BYTES": "16KiB"}
+    async with open_fake_upstream(gives(bytes(20_000))) as images, relayed(tmp_path, GEMINI, environ=environ) as found:
+        relay, (upstream,) = found
+        answer = await ask(relay, "POST", "/v1/chat/completions", showing(images.url))
+        assert answer.status in {413, 503}
+        assert upstream.request_count == 0
+        await rest(relay)
+        assert relay.running.services.budget.used == 0
+
+
 async def test_another_provider_may_take_the_address(tmp_path: Path) -> None:
     """Who takes addresses gets it as it is; the relay fetches nothing for it."""
     claude = ("claude", "anthropic", 'base_url = "HERE"\nmodels = ["gemini-x"]')

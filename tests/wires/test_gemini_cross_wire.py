@@ -161,6 +161,35 @@ async def test_errors_of_gemini_are_typed_for_openai(
     assert body["code"] == word
 
 
+# ---- A client of OpenAI's Responses API at Gemini
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_response_of_a_gemini(stand: WireStand, streamed: bool) -> None:  # noqa: FBT001 - a column of the table
+    """With a thought and two calls; sent back as its items, the turn has the signature that Gemini 3 wants."""
+    tools: Any = [{"type": "function", "name": tool["function"]["name"], "parameters": SCHEMA} for tool in CHAT_TOOLS]
+    more: Any = {"model": "gemini-3-flash", "tools": tools, "reasoning": {"effort": "low", "summary": "auto"}}
+    question: Any = {"role": "user", "content": "one two three"}
+
+    def ask(sdk: openai.OpenAI) -> Any:
+        if not streamed:
+            return sdk.responses.create(input=[question], **more)
+        with sdk.responses.stream(input=[question], **more) as stream:
+            return stream.until_done().get_final_response()
+
+    response = await stand.with_openai(ask)
+    thought, *calls = response.output
+    assert thought.summary[0].text == THOUGHT
+    assert [(call.name, json.loads(call.arguments)) for call in calls] == [("weather", CITY), ("time", CITY)]
+    assert response.usage.output_tokens_details.reasoning_tokens == THOUGHTS
+    results = [{"type": "function_call_output", "call_id": call.call_id, "output": "sunny"} for call in calls]
+    turns: Any = [question, *(item.model_dump(exclude_none=True) for item in response.output), *results]
+    again = await stand.with_openai(lambda sdk: sdk.responses.create(input=turns, **more))
+    assert again.output_text == SENTENCE
+    sent: Any = stand.sent("gemini")
+    assert [part.get("thoughtSignature") for part in sent["contents"][1]["parts"]] == [SIGNATURE, None]
+
+
 # ---- A client of Anthropic's at Gemini
 
 

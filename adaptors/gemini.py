@@ -42,7 +42,7 @@ from adaptors.wires.openai_json import PassedOn
 _OWN: Final = (GENERATE,)
 _IDENTITY: Final[Header] = (b"accept-encoding", b"identity")
 _GOOGLES = re.compile(r"https://(?:generativelanguage\.googleapis\.com|(?:www\.)?youtube\.com|youtu\.be)/")
-_NAMES_MODEL = re.compile(rb'"model"\s*:\s*"models/')
+_NAMES_MODEL = re.compile(rb'("model"\s*:\s*)("models/[^"\\]*")')
 
 
 @attrs.frozen
@@ -68,14 +68,15 @@ class Gemini:
             return asked_anew(self, JSON, call, account, upstream_model)
         renames = call.model is not None and upstream_model not in {None, call.model}
         path = with_model(call.path, str(upstream_model)) if renames else call.path
-        if renames and call.body is not None and _NAMES_MODEL.search(call.body):
-            raise BadBody("This request names its model in the body too, where it cannot be renamed.", param="model")
+        body = call.body
+        if renames and body is not None:
+            body = _renamed(body, str(call.model), str(upstream_model))
         query = _query(call)
         return UpstreamRequest(
             method=call.method,
             url=_address(account, path) + ("?" + query.decode("latin-1") if query else ""),
             headers=_headers(call, account),
-            body=None if call.body is None else without_sealed(call.body),
+            body=None if body is None else without_sealed(body),
         )
 
     def wants(self, call: Call) -> tuple[str, ...]:
@@ -129,6 +130,19 @@ def _translated(call: Call, account: ProviderAccount, model: str) -> UpstreamReq
     method = b"streamGenerateContent?alt=sse" if call.stream else b"generateContent"
     url = _address(account, b"/models/" + quoted(model.removeprefix("models/")) + b":" + method)
     return UpstreamRequest(b"POST", url, (*translated_headers(call), *_key(account)), encoded(body), dropped)
+
+
+def _renamed(body: bytes, model: str, upstream_model: str) -> bytes:
+    """Return the body with the provider's name where it names the model too, as those of embeddings do. Raises BadBody."""
+    renamed = _NAMES_MODEL.sub(
+        lambda found: (
+            found[1] + encoded(f"models/{upstream_model}") if found[2] == encoded(f"models/{model}") else found[0]
+        ),
+        body,
+    )
+    if any(found[2] != encoded(f"models/{upstream_model}") for found in _NAMES_MODEL.finditer(renamed)):
+        raise BadBody("This request names another model in its body than in its path.", param="model")
+    return renamed
 
 
 def _query(call: Call) -> bytes:

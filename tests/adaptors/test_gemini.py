@@ -70,12 +70,14 @@ def test_a_stream_is_always_asked_for_as_events(query: bytes, sent: str) -> None
 
 
 def test_a_mapped_model_is_renamed_in_the_path() -> None:
-    """Where the body names it too, nothing can be done."""
+    """And in the body, where that names it too, as the SDK's questions for embeddings do."""
     request = ADAPTOR.request(call(query=b""), ACCOUNT, "tuned/x y")
     assert request.url == "https://api.example/v1beta/models/tuned/x%20y:streamGenerateContent?alt=sse"
-    named = call(b"/v1beta/models/m:embedContent", b'{"model": "models/m"}', b"")
+    batch = b'{"requests": [{"model": "models/gemini-2.5-flash", "content": {"parts": [{"text": "\\"model\\": \\"models/x\\""}]}}]}'
+    named = call(b"/v1beta/models/m:batchEmbedContents", batch, b"")
+    assert ADAPTOR.request(named, ACCOUNT, "other").body == batch.replace(b"gemini-2.5-flash", b"other")
     with pytest.raises(BadBody):
-        ADAPTOR.request(named, ACCOUNT, "other")
+        ADAPTOR.request(call(b"/v1beta/models/m:embedContent", b'{"model": "models/m"}', b""), ACCOUNT, "other")
     assert ADAPTOR.request(named, ACCOUNT, named.model).body is named.body
 
 

@@ -196,3 +196,10 @@ def test_looks_in_between_are_no_part_of_the_trend() -> None:
 def test_every_kind_says_what_to_do() -> None:
     """No alarm leaves its reader alone."""
     assert all(kind.advice for kind in KINDS.values())
+
+
+def test_a_look_at_some_of_the_workers_is_no_part_of_the_trend() -> None:
+    """A sum in which one is missing is lower than what there is, and would hide what grows."""
+    history = remember(History(), seen(worker(1), worker(2)))
+    assert len(history.trend) == 1
+    assert remember(history, seen(worker(1), at_s=TREND_EVERY_S, silent=(2,))).trend == history.trend

@@ -46,7 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
     settings = configured(arguments.config).settings
     if not is_wanted(settings.alerts):
         raise CommandFailed(
-            say("nobody is told of anything: set RELAY_ALERTS_WEBHOOK, or RELAY_ALERTS_SMTP with RELAY_ALERTS_MAIL_FROM and RELAY_ALERTS_MAIL_TO"),
+            say(
+                "nobody is told of anything: set RELAY_ALERTS_WEBHOOK, or RELAY_ALERTS_SMTP with "
+                "RELAY_ALERTS_MAIL_FROM and RELAY_ALERTS_MAIL_TO"
+            ),
             status=2,
         )
     outcomes = trio.run(send_everywhere, settings)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +41,6 @@ WELL = msgspec.json.decode(
     "thresholds": {"warn": 2000, "error": 5000, "total_s": 900.0}, "uptime_s": 11520.0, "version": "0.1.0",
     "workers": [{"pid": 7, "status": "ok", "nurseries": 6}, {"pid": 8, "status": "ok", "nurseries": 7}]}"""
 )
-
-
-@pytest.fixture(autouse=True)
-def english_again() -> Iterator[None]:
-    yield
-    choose("en", {})
 
 
 def changed(**groups: Any) -> Json:

@@ -23,12 +23,6 @@ from relay_trio.settings.sources import COMMAND_VARIABLES
 CLI = Path(relay_trio.cli.__file__).parent
 
 
-@pytest.fixture(autouse=True)
-def english_again() -> Iterator[None]:
-    yield
-    choose("en", {})
-
-
 def said_literals() -> Iterator[tuple[str, str]]:
     """Yield where, and which, every literal given to `say` and `later` is."""
     for path in sorted(CLI.glob("*.py")):

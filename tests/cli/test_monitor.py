@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +42,6 @@ HEALTH = msgspec.json.decode(
     "thresholds": {"warn": 2000, "error": 5000, "total_s": 900.0}, "uptime_s": 11520.0, "version": "0.1.0",
     "workers": [{"pid": 7, "status": "ok", "nurseries": 3}]}"""
 )
-
-
-@pytest.fixture(autouse=True)
-def english_again() -> Iterator[None]:
-    yield
-    choose("en", {})
 
 
 def request(number: int, **changes: Any) -> Json:

@@ -35,10 +35,12 @@ COMPATIBLE: Final[tuple[OpenAICompatible, ...]] = (
         replays_reasoning=True,
     ),
     # https://github.com/mistralai/client-python, README; it counts unasked, and answers 422 to stream_options
-    # as github.com/openai/openai-agents-python/issues/442 tells
+    # as github.com/openai/openai-agents-python/issues/442 tells; its seed has a name of its own
+    # (https://docs.mistral.ai/api, random_seed)
     OpenAICompatible(
         *("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
         model_families=("mistral-", "ministral-", "magistral-", "codestral-", "devstral-", "pixtral-", "voxtral-"),
+        seed_field="random_seed",
         takes_stream_options=False,
     ),
     # https://console.groq.com/docs/openai

@@ -61,6 +61,8 @@ class OpenAICompatible:
     model_families: tuple[str, ...] = ()
     limit_field: str = "max_tokens"
     """Where it reads the limit of an answer's tokens; OpenAI's reasoning models refuse the old name."""
+    seed_field: str = "seed"
+    """Where it reads the seed."""
     effort_models: str = r"(?:^|/)(?:o[1-9]|gpt-[5-9]|gpt-oss)"
     """A pattern of its models that take `reasoning_effort`; others may answer 400 to it."""
     replays_reasoning: bool = False
@@ -140,6 +142,7 @@ class OpenAICompatible:
     def _as_chat(self, request: ChatRequest, model: str) -> tuple[Json, tuple[str, ...]]:
         options = Options(
             limit_field=self.limit_field,
+            seed_field=self.seed_field,
             takes_effort=re.search(self.effort_models, model) is not None,
             replays_reasoning=self.replays_reasoning,
             takes_marks=self.takes_marks,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
 import trio.testing
 
 from relay_trio.testing.fixtures import nothing_left_open, old_objects_aside  # noqa: F401 - fixtures for every test
+
+
+hypothesis.settings.register_profile("relay", deadline=None)  # no test asserts a time: machines are shared and noisy
+hypothesis.settings.load_profile("relay")
 
 
 def pytest_configure(config: pytest.Config) -> None:

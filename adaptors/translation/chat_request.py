@@ -270,7 +270,7 @@ def _openrouters(said: dict[str, Json]) -> Reasoning:
 class Options:
     """What a provider of this API wants said its own way."""
 
-    __slots__ = ("limit_field", "replays_reasoning", "shared_fields", "takes_effort", "takes_marks")
+    __slots__ = ("limit_field", "replays_reasoning", "seed_field", "shared_fields", "takes_effort", "takes_marks")
 
     def __init__(
         self,
@@ -280,6 +280,7 @@ class Options:
         replays_reasoning: bool,
         takes_marks: bool = False,
         shared_fields: frozenset[str] = frozenset(),
+        seed_field: str = "seed",
     ) -> None:
         """Make the options. `takes_marks`: of what may be cached. `shared_fields`: those of OpenAI's that it knows."""
         self.limit_field = limit_field
@@ -287,6 +288,7 @@ class Options:
         self.replays_reasoning = replays_reasoning
         self.takes_marks = takes_marks
         self.shared_fields = shared_fields
+        self.seed_field = seed_field
 
 
 _LACKING: Final = ("top_k", "is_error", "citations")
@@ -324,7 +326,7 @@ def _written_sampling(request: ChatRequest) -> dict[str, Json]:
         "temperature": request.temperature,
         "top_p": request.top_p,
         "stop": list(request.stop) or None,
-        "seed": request.seed,
+        options.seed_field: request.seed,
         "presence_penalty": request.presence_penalty,
         "frequency_penalty": request.frequency_penalty,
         "n": request.candidates if request.candidates != 1 else None,

@@ -227,6 +227,18 @@ async def test_mistral_is_not_asked_for_what_it_refuses(tmp_path: Path) -> None:
         assert "stream_options" not in mistral.requests[-1].json()
 
 
+async def test_mistral_reads_its_seed_under_its_own_name(tmp_path: Path) -> None:
+    """It answers 422 to a field that it does not know."""
+    async with relayed(tmp_path, ("m", "mistral", "")) as (relay, (mistral,)):
+        body = {
+            "contents": [{"role": "user", "parts": [{"text": "hi"}]}],
+            "generationConfig": {"seed": 7},
+        }
+        assert (await ask(relay, "POST", "/v1beta/models/mistral-x:generateContent", body)).status == 200
+        sent = mistral.requests[-1].json()
+        assert (sent.get("random_seed"), "seed" in sent) == (7, False)
+
+
 # What a request points to, for a provider that takes bytes only
 
 HERE = {"RELAY_FETCH_NETWORKS": "127.0.0.1/32"}

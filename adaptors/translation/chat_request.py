@@ -309,7 +309,7 @@ def write_chat_request(request: ChatRequest, model: str, options: Options) -> tu
         "tool_choice": _written_choice(request.tool_choice) if request.tools else None,
         "parallel_tool_calls": request.parallel if request.tools else None,
         options.limit_field: request.max_tokens,
-        **_written_sampling(request),
+        **_written_sampling(request, options),
         "response_format": _written_output(request.output),
         "reasoning_effort": _written_effort(request.reasoning, options, dropped),
         "user": None if request.user == shared.get("safety_identifier") else request.user,
@@ -321,7 +321,7 @@ def write_chat_request(request: ChatRequest, model: str, options: Options) -> tu
     return body, tuple(dropped)
 
 
-def _written_sampling(request: ChatRequest) -> dict[str, Json]:
+def _written_sampling(request: ChatRequest, options: Options) -> dict[str, Json]:
     return {
         "temperature": request.temperature,
         "top_p": request.top_p,

@@ -10,6 +10,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Iterator
+from typing import Final
 
 import trio
 
@@ -18,6 +19,16 @@ from relay_trio.sockets import Hub, HubSocket, TlsHubSocket, with_tls
 from relay_trio.upstream.target import Origin, Proxy, Route
 
 _MAX_TUNNEL_HEAD = 16 * 1024
+
+_PROBES: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+"""The first after a minute of silence (macOS has its own name for it); four without an answer, and the peer is gone."""
+
+KEEP_AWAKE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *((socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in _PROBES.items() if hasattr(socket, name)),
+)
+"""Socket options: TCP asks a silent peer whether it is there. Models think for minutes without a byte, and a NAT on the
+way forgets such a connection, without a word, after as little as two (https://github.com/openai/openai-python/pull/3270)."""
 
 
 async def open_connection(hub: Hub, origin: Origin, route: Route, address: str | None = None) -> HubSocket:
@@ -29,6 +40,9 @@ async def open_connection(hub: Hub, origin: Origin, route: Route, address: str |
     peer = route.proxy.origin if route.proxy is not None else origin
     with _step("The provider could not be reached"):
         stream = await trio.open_tcp_stream(address or peer.host, peer.port)  # tries the addresses as RFC 8305 has it
+        with contextlib.suppress(OSError):  # macOS takes no options where the peer has closed: the next step tells
+            for option in KEEP_AWAKE:
+                stream.socket.setsockopt(*option)
         sock = hub.attach(socket.socket(fileno=stream.socket.detach()))
     try:
         if route.proxy is not None and origin.secure:

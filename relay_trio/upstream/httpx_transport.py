@@ -18,6 +18,7 @@ from relay_trio.errors import LimitReached, UpstreamFailed
 from relay_trio.scopes.balance import Balance
 from relay_trio.scopes.phase import UNLIMITED, Limit, LimitedPhase, PhaseClock, limit_reached
 from relay_trio.scopes.shielded import shielded
+from relay_trio.upstream.connect import KEEP_AWAKE
 from relay_trio.upstream.target import Route, split_url
 from relay_trio.upstream.transport import METHODS_WITH_BODY, NextPiece, Upload
 
@@ -105,7 +106,8 @@ class _Sockets(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Connect as httpcore does, and remember the socket."""
-        stream = await self._trio.connect_tcp(host, port, timeout, local_address, socket_options)
+        options = [*(socket_options or ()), *KEEP_AWAKE]
+        stream = await self._trio.connect_tcp(host, port, timeout, local_address, options)
         self._opened.append(stream.get_extra_info("socket"))
         return stream
 

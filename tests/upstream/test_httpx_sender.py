@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from relay_trio.errors import LimitReached, UpstreamFailed
 from relay_trio.scopes.phase import Limit
 from relay_trio.testing.certificates import server_context, untrusted_context, wrong_name_context
 from relay_trio.testing.fake_upstream import FakeUpstream, open_deaf_address, open_fake_upstream
+from relay_trio.upstream import httpx_transport
 from relay_trio.upstream.httpx_transport import HttpxSender
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nothing_left_open")]
@@ -84,6 +86,15 @@ async def test_each_request_has_a_connection_of_its_own() -> None:
         assert reused == [False] * 3
         assert [request.connection for request in bench.upstream.requests] == [1, 2, 3]
         await bench.upstream.wait_no_connections()
+
+
+async def test_a_silent_connection_is_kept_awake() -> None:
+    """As our own transport keeps it."""
+    async with open_fake_upstream() as upstream:
+        host, port = upstream.url.removeprefix("http://").split(":")
+        stream = await httpx_transport._Sockets().connect_tcp(host, int(port))
+        assert stream.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) != 0
+        await stream.aclose()
 
 
 async def test_phases_are_told_apart() -> None:

@@ -207,6 +207,17 @@ async def test_a_connection_is_used_again() -> None:
         assert repr(rig.pool) == "<Pool 0 in use, 1 idle>"
 
 
+@TLS
+async def test_a_silent_connection_is_kept_awake(tls: MakeTls) -> None:
+    """TCP asks after a minute of silence, so that no NAT forgets an answer that is being thought about."""
+    async with open_fake_upstream(tls=context(tls)) as upstream, open_rig() as rig:
+        await rig.ask(upstream.url + CHAT)
+        (sock,) = attached(rig)
+        assert sock.raw.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) != 0
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            assert sock.raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+
+
 async def test_requests_at_the_same_time_have_connections_of_their_own() -> None:
     """And the last one that was used is the first to be used again."""
     async with open_fake_upstream("late-head;interval=1") as upstream, open_rig() as rig:

@@ -169,6 +169,17 @@ def test_there_are_symptoms_enough() -> None:
     assert all(all(row) for row in symptoms)
 
 
+def test_events_and_metrics_are_spelled_right() -> None:
+    """What the pages tell to look for in the log, and on /metrics, is written there."""
+    constants = {node.value for node in _source() if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    events = {event for event in re.findall(r'"event":"([^"]+)"', OPERATIONS) if event.isidentifier()}
+    assert len(events) >= 5
+    assert events - constants == set()
+    metrics = {name for code in named(OPERATIONS) for name in re.findall(r"\brelay_(?!trio)[a-z_]+", code)}
+    assert len(metrics) > 2
+    assert {name.removesuffix("_total") for name in metrics} - constants == set()
+
+
 # Sizes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import trio
 from alert_stand import open_webhook
 
 from relay_trio.cli.alert_test import Outcome, send_everywhere
+from relay_trio.cli.language import choose
 from relay_trio.cli.main import main
 from relay_trio.settings.model import Alerts, Limits, Settings
 from relay_trio.settings.secret import Secret
@@ -20,12 +22,14 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory to run in, with nothing configured."""
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A directory to run in, with nothing configured; and English again for whoever comes after."""
     for name in os.environ:
         if name.startswith("RELAY_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    yield
+    choose("en", {})
 
 
 @pytest.mark.anyio

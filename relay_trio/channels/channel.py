@@ -9,7 +9,7 @@ from fnmatch import translate
 
 import attrs
 
-from adaptors.protocol import Adaptor
+from adaptors.protocol import Adaptor, BorrowsTokens, TellsTime, WantsFetched
 from adaptors.values import ProviderAccount
 from relay_trio.scopes.phase import Limit
 from relay_trio.settings.model import ChannelSettings, Limits, Settings, variable_of
@@ -56,6 +56,12 @@ class Channel:
     model_map: Mapping[str, str] = attrs.field(factory=dict)
     model_patterns: tuple[str, ...] | None = None
     _matches: Callable[[str], object] = attrs.field(default=bool, repr=False)
+    wants_preparation: bool = attrs.field(init=False, repr=False)
+    """Its adaptor wants the time, a token or files before it makes a request."""
+
+    @wants_preparation.default
+    def _wants_any(self) -> bool:
+        return isinstance(self.adaptor, TellsTime | BorrowsTokens | WantsFetched)
 
     def serves(self, model: str | None, group: str, dialect: str, endpoint: str) -> bool:
         """Say whether a key of this group may reach this model by this endpoint of a dialect. No model: any will do."""

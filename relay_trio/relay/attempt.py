@@ -10,32 +10,27 @@ from __future__ import annotations
 import attrs
 import trio
 
-from adaptors.bodies import BadBody
 from adaptors.endpoints import wire_of
 from adaptors.failure import AnswerFailed, BodyState, FailureKind
-from adaptors.protocol import Adaptor, Answer, at_moment
-from adaptors.values import Call, Fetched, ProviderAccount, UpstreamRequest
+from adaptors.protocol import Adaptor, Answer
+from adaptors.values import Call
 from relay_trio.channels.selection import Candidate
-from relay_trio.errors import AnswerBroken, CallNotExpressible, UpstreamAnswered, UpstreamFailed
+from relay_trio.errors import AnswerBroken, UpstreamAnswered, UpstreamFailed
 from relay_trio.relay import headers as header_fields
 from relay_trio.relay.admission import Reservation
 from relay_trio.relay.affinity import id_in_answer
 from relay_trio.relay.deliver import deliver_body, deliver_events
 from relay_trio.relay.exchange import Exchange
+from relay_trio.relay.preparing import Preparation, request_on_the_spot
 from relay_trio.relay.services import RelayServices
-from relay_trio.scopes.phase import Limit, LimitedWhole, PhaseClock
-from relay_trio.settings.model import Settings
+from relay_trio.scopes.phase import LimitedWhole, PhaseClock
 from relay_trio.upstream.decoding import DecodedResponse
-from relay_trio.upstream.fetch import FetchRules, NotFetched
 from relay_trio.upstream.transport import Response, Upload, UpstreamResponse
 
 ERROR_BODY_MAX_BYTES = 64 * 1024
 """No error message that helps is longer; what is more is an attack or a web page."""
 ERROR_BODY_S = 5.0
 """An error body that was not here by then is not waited for: the status is known, and says enough."""
-
-MAX_FETCHES = 20
-"""Files that one request may point to: as many pictures as the APIs allow in a conversation that is no archive."""
 
 _FIRST_REDIRECT = 300
 _NOT_MODIFIED = 304
@@ -53,9 +48,8 @@ class Attempt:
     call: Call
     candidate: Candidate
     reservation: Reservation
+    preparation: Preparation
     upload: Upload | None = None
-    fetched: dict[str, Fetched] = attrs.field(factory=dict)
-    """By their addresses; shared by all attempts of a call, and at most MAX_FETCHES."""
 
     async def run(self) -> None:
         """Relay the call over this candidate, to the end of its answer.
@@ -77,7 +71,10 @@ class Attempt:
         channel = candidate.channel
         clock = self.exchange.scope.clock
         model = channel.upstream_model(call.model)
-        request = await self._request(model)
+        if channel.wants_preparation:
+            request = await self.preparation.request(call, candidate, model)
+        else:
+            request = request_on_the_spot(call, candidate, model)
         self.exchange.record.dropped = request.dropped
         response = await self.services.sender(channel).send(
             request, channel.route, clock, channel.clocks.headers, self.upload
@@ -93,49 +90,6 @@ class Attempt:
             scope.let_go = None
             await response.aclose()
             scope.holding -= 1
-
-    async def _request(self, model: str | None) -> UpstreamRequest:
-        adaptor, call = self.candidate.channel.adaptor, self.call
-        if hasattr(adaptor, "at"):  # asking by isinstance costs a microsecond
-            adaptor = at_moment(adaptor, self.services.utc_now())
-        wants = getattr(adaptor, "wants", None)  # protocol.WantsFetched
-        try:
-            if wants is not None and (urls := wants(call)):
-                await self._fetch(urls, self.services.catalog.current.settings)
-                call = attrs.evolve(call, fetched=self.fetched)
-            return adaptor.request(call, await self._account(adaptor), model)
-        except BadBody as error:
-            raise CallNotExpressible(error.message, param=error.param, code=error.code) from error
-
-    async def _account(self, adaptor: Adaptor) -> ProviderAccount:
-        """Return the account of this try, with a token where a cloud lends one. Raises UpstreamFailed, LimitReached."""
-        account = self.candidate.key.account
-        if not hasattr(adaptor, "lender"):
-            return account
-        with self.exchange.scope.clock.limited("connect", self.candidate.channel.route.connect):
-            return await self.services.tokens.account(adaptor, account)
-
-    async def _fetch(self, urls: tuple[str, ...], settings: Settings) -> None:
-        """Fetch what the call points to, one after the other under the quick limit. Raises BadBody, LimitReached."""
-        if settings.fetch_max_bytes is None:
-            return  # the provider may know what to do with an address, or its adaptor says that it does not
-        if len(urls) > MAX_FETCHES:
-            raise _not_fetched(f"it points to {len(urls)} files, and the relay fetches {MAX_FETCHES} at most")
-        clocks, limits = self.candidate.channel.clocks, settings.limits
-        connect = Limit(limits.connect, "RELAY_CONNECT_TIMEOUT")
-        rules = FetchRules(settings.fetch_max_bytes, settings.fetch_networks, connect)
-        clock = self.exchange.scope.clock
-
-        async def hold(size: int) -> None:
-            await self.reservation.grow(size, clock)
-
-        with clock.limited("fetch", clocks.quick or Limit(limits.quick, "RELAY_QUICK_TIMEOUT")):
-            for number, url in enumerate(urls, start=1):
-                if url not in self.fetched:
-                    try:
-                        self.fetched[url] = await self.services.fetcher.fetch(url, rules, hold)
-                    except NotFetched as error:
-                        raise _not_fetched(f"of the files that it points to, number {number}: {error}") from error
 
     async def _answer(self, response: Response, model: str | None) -> None:
         call, adaptor = self.call, self.candidate.channel.adaptor
@@ -225,12 +179,6 @@ class Attempt:
         if self.exchange.record.dropped:
             fields.append((b"x-relay-dropped", ", ".join(self.exchange.record.dropped).encode("latin-1", "replace")))
         return fields
-
-
-def _not_fetched(why: str) -> BadBody:
-    """Return the refusal; the address itself may hold a secret, and is not repeated."""
-    message = f"This model's provider takes no addresses, and the request could not be filled in: {why}."
-    return BadBody(message, param="messages", code="url_not_fetched")
 
 
 def _readable(response: Response) -> Response:

@@ -12,7 +12,7 @@ from adaptors.bodies import BadBody, Peeked, peek
 from adaptors.endpoints import body_kind, stored_id, wire_of
 from adaptors.failure import AnswerFailed, FailureKind
 from adaptors.gemini_paths import asked_by_path
-from adaptors.values import BodyKind, Call, Endpoint, Fetched
+from adaptors.values import BodyKind, Call, Endpoint
 from relay_trio.accounts.keys import Key, presented_key
 from relay_trio.channels.catalog import Catalog
 from relay_trio.channels.channel import Channel
@@ -23,6 +23,7 @@ from relay_trio.relay.admission import Reservation
 from relay_trio.relay.attempt import Attempt
 from relay_trio.relay.exchange import Exchange
 from relay_trio.relay.fallback import GiveUp, Situation, next_step
+from relay_trio.relay.preparing import Preparation
 from relay_trio.relay.report import explain
 from relay_trio.relay.services import RelayServices
 from relay_trio.upstream.transport import Upload
@@ -74,7 +75,8 @@ class Relaying:
             exchange.streaming = True
             self.services.pacemaker.watch(exchange, catalog.settings)
         order, looking = self._candidates(call, peeked, key, catalog, exchange.scope.clock.now())
-        await self._try(exchange, call, order, Attempts(reservation, upload, looking), catalog)
+        preparation = Preparation(self.services, exchange.scope.clock, reservation)
+        await self._try(exchange, call, order, Attempts(reservation, upload, looking, preparation), catalog)
 
     # The body
 
@@ -144,7 +146,7 @@ class Relaying:
             record.channel = exchange.scope.channel = candidate.channel.name
             exchange.scope.attempt = record.attempts
             attempt = Attempt(
-                services, exchange, call, candidate, attempts.reservation, attempts.upload, attempts.fetched
+                services, exchange, call, candidate, attempts.reservation, attempts.preparation, attempts.upload
             )
             try:
                 await attempt.run()
@@ -220,8 +222,7 @@ class Attempts:
     upload: Upload | None
     looking: bool
     """Nobody knows who made the object: it is asked for in turn, and a 404 is not the last word."""
-    fetched: dict[str, Fetched] = attrs.field(factory=dict)
-    """What one attempt has fetched serves the next."""
+    preparation: Preparation
 
 
 def _serving(call: Call, key: Key, catalog: Catalog) -> tuple[Channel, ...]:

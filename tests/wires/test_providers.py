@@ -17,7 +17,7 @@ import pytest
 import trio
 from stand import open_with
 
-from relay_trio.relay.attempt import MAX_FETCHES
+from relay_trio.relay.preparing import MAX_FETCHES
 from relay_trio.testing.answers import WORDS, Json
 from relay_trio.testing.answers_anthropic import AnthropicProvider
 from relay_trio.testing.answers_gemini import GeminiProvider

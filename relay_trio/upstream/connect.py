@@ -39,11 +39,12 @@ async def open_connection(hub: Hub, origin: Origin, route: Route, address: str |
     """
     peer = route.proxy.origin if route.proxy is not None else origin
     with _step("The provider could not be reached"):
-        stream = await trio.open_tcp_stream(address or peer.host, peer.port)  # tries the addresses as RFC 8305 has it
+        raw = await _connected(address or peer.host, peer.port)
         with contextlib.suppress(OSError):  # macOS takes no options where the peer has closed: the next step tells
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for option in KEEP_AWAKE:
-                stream.socket.setsockopt(*option)
-        sock = hub.attach(socket.socket(fileno=stream.socket.detach()))
+                raw.setsockopt(*option)
+        sock = hub.attach(raw)
     try:
         if route.proxy is not None and origin.secure:
             await _tunnel(sock, origin, route.proxy)
@@ -56,6 +57,30 @@ async def open_connection(hub: Hub, origin: Origin, route: Route, address: str |
         sock.close()
         raise
     return sock
+
+
+async def _connected(host: str, port: int) -> socket.socket:
+    """Return a connected socket. A name may have several addresses, which are tried as RFC 8305 has it; a number is one."""
+    family = _family_of(host)
+    if family is None:
+        stream = await trio.open_tcp_stream(host, port)
+        return socket.socket(fileno=stream.socket.detach())
+    sock = trio.socket.socket(family, socket.SOCK_STREAM)
+    try:
+        await sock.connect((host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return socket.socket(fileno=sock.detach())
+
+
+def _family_of(host: str) -> socket.AddressFamily | None:
+    """Return the family of an address in numbers; None for a name."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            socket.inet_pton(family, host)
+            return family
+    return None
 
 
 def _released(hub: Hub, sock: HubSocket) -> socket.socket:

@@ -103,7 +103,7 @@ def _calls(stand: Stand, ask: Ask, file: Path) -> float:
     stand.load(ask, "-c", 1, "-n", 50, seconds=20)
     os.kill(stand.gateway.pid, signal.SIGUSR1)
     report = stand.load(ask, "-c", 1, "-n", COUNTED, seconds=20)
-    os.kill(stand.gateway.pid, signal.SIGUSR2)
+    os.kill(stand.gateway.pid, signal.SIGUSR1)
     return _read(file) / int(report["done"])
 
 

@@ -208,7 +208,7 @@ def _cpu_of(figures: list[list[str]], work: str) -> dict[str, float]:
     return found[("W1", "W2").index(work)]
 
 
-_WORDS = {"fifth": 5, "tenth": 10, "twenty-fifth": 25, "twentieth": 20}
+_WORDS = {"half": 2, "fifth": 5, "tenth": 10, "twenty-fifth": 25, "twentieth": 20}
 
 
 def _number(cell: str) -> float:

@@ -38,6 +38,11 @@ MAX_CARRIED: Final = 256 * 1024
 _decode = msgspec.json.Decoder(tuple[Thinking, ...]).decode
 
 
+def fits(thoughts: Iterable[Thinking]) -> bool:
+    """Whether the thoughts are not too long to be carried."""
+    return sum(len(thought.text) + len(thought.signature) + len(thought.hidden) for thought in thoughts) <= MAX_CARRIED
+
+
 def packed(call_id: str, thoughts: Iterable[Thinking]) -> str:
     """Return the id with the thoughts in it; those that nobody signed need not come back."""
     signed = tuple(thought for thought in thoughts if thought.signature or thought.hidden)

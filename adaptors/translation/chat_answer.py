@@ -12,7 +12,7 @@ from typing import Final
 from adaptors.failure import AnswerFailed
 from adaptors.jsonbytes import Json, NotJSON, decoded, encoded
 from adaptors.sse import ServerEvent
-from adaptors.translation.carrier import MAX_CARRIED, packed
+from adaptors.translation.carrier import fits, packed
 from adaptors.translation.chat_content import read_annotations, written_annotation, written_annotations
 from adaptors.translation.chat_request import written_call
 from adaptors.translation.conversation import (
@@ -320,8 +320,7 @@ class ChatWriter:
     def _carrying(self, ident: str) -> str:
         """Return the id with the thoughts since the last call in it, unless they are too long for any id."""
         thoughts, self._choice.thoughts = self._choice.thoughts, []
-        long = sum(len(thought.text) for thought in thoughts) > MAX_CARRIED
-        return ident if long else packed(ident, thoughts)
+        return packed(ident, thoughts) if fits(thoughts) else ident
 
     def _arguments(self, index: int, fragment: str) -> bytes:
         place, come = self._calls[index]

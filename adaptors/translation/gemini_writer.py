@@ -14,7 +14,7 @@ from typing import Final
 
 from adaptors.failure import AnswerFailed
 from adaptors.jsonbytes import Json, encoded
-from adaptors.translation.carrier import MAX_CARRIED, sealed
+from adaptors.translation.carrier import fits, sealed
 from adaptors.translation.conversation import (
     Candidate,
     CandidateSwitched,
@@ -80,8 +80,7 @@ def _signature(thoughts: list[Thinking]) -> str:
     """Return the thoughts as the signature of the part behind them, and forget them; nothing, if nobody signed any."""
     signed = [thought for thought in thoughts if thought.signature or thought.hidden]
     thoughts.clear()
-    too_long = sum(len(thought.text) for thought in signed) > MAX_CARRIED
-    return sealed(signed) if signed and not too_long else ""
+    return sealed(signed) if signed and fits(signed) else ""
 
 
 def _call(ident: str, name: str, arguments: str, signature: str) -> bytes:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from adaptors.jsonbytes import Json, encoded
-from adaptors.translation.carrier import packed, sealed
+from adaptors.translation.carrier import fits, packed, sealed
 from adaptors.translation.conversation import Part, Reason, Refusal, Reply, Text, Thinking, ToolCall
 from adaptors.translation.frame import NO_USAGE, Frame, own_id
 from adaptors.translation.logprobs import written_tokens
@@ -19,8 +19,6 @@ from adaptors.translation.responses_content import written_words
 from adaptors.values import Usage
 
 _PREFIX: Final = "resp_"
-_MAX_CARRIED: Final = 256 * 1024
-"""Characters of thought that an id carries: more than the largest budget of 64,000 tokens fills."""
 _MAX_STEM: Final = 48
 """Ids of items stay under the 64 characters that OpenAI reads, also where the provider's own id is long."""
 
@@ -67,8 +65,7 @@ def call_item(ident: str, status: str, call: ToolCall) -> Json:
 
 def carrying(ident: str, thoughts: list[Thinking]) -> str:
     """Return the id of a call with the thoughts in it, unless they are too long for any id."""
-    size = sum(len(thought.text) + len(thought.signature) + len(thought.hidden) for thought in thoughts)
-    return ident if size > _MAX_CARRIED else packed(ident, thoughts)
+    return packed(ident, thoughts) if fits(thoughts) else ident
 
 
 def written_usage(usage: Usage) -> Json:

@@ -12,10 +12,11 @@ from typing import Final
 
 import attrs
 
+from adaptors.alike import LISTING_HEADERS, headers_up, listing_of
 from adaptors.anthropic_paths import DIALECT, JSON, MESSAGES
 from adaptors.bodies import rename_model
 from adaptors.endpoints import wire_of
-from adaptors.failure import AnswerFailed, BodyState, Failure
+from adaptors.failure import BodyState, Failure
 from adaptors.jsonbytes import Json, NotJSON, decoded, encoded
 from adaptors.protocol import Answer
 from adaptors.translation.answer import TranslatedAnswer, frame_of, translated_headers
@@ -26,13 +27,11 @@ from adaptors.translation.retelling import RetoldAnswer, asked_anew, is_retold, 
 from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequest
 from adaptors.wires.anthropic_errors import read_anthropic_failure
 from adaptors.wires.anthropic_messages import CountedAnswer, MessagesAnswer
-from adaptors.wires.openai_errors import broken_answer
 from adaptors.wires.openai_json import PassedOn
 
 _OWN: Final = (MESSAGES,)
 VERSION: Final[Header] = (b"anthropic-version", b"2023-06-01")
 """For clients that name none. Newer versions refuse more: temperature, for one (2026-10-21)."""
-_IDENTITY: Final[Header] = (b"accept-encoding", b"identity")
 
 
 @attrs.frozen
@@ -66,7 +65,7 @@ class Anthropic:
 
     def models_request(self, account: ProviderAccount) -> UpstreamRequest:
         """Return the request that lists the provider's models, in one page of the largest size that the API allows."""
-        headers = (_IDENTITY, (b"accept", b"application/json"), VERSION, *_key(account))
+        headers = (*LISTING_HEADERS, VERSION, *_key(account))
         return UpstreamRequest(b"GET", address(account) + "/models?limit=1000", headers, None)
 
     # What comes back.
@@ -89,15 +88,7 @@ class Anthropic:
 
     def models(self, body: bytes) -> tuple[str, ...]:
         """Return the names of the models in a listing. Raises AnswerFailed."""
-        try:
-            listing = decoded(body)
-        except NotJSON as error:
-            raise AnswerFailed(broken_answer("The provider's list of models is not JSON.")) from error
-        models = listing.get("data") if isinstance(listing, dict) else None
-        if not isinstance(models, list):
-            raise AnswerFailed(broken_answer("The provider's list of models is no list."))
-        names = (model.get("id") for model in models if isinstance(model, dict))
-        return tuple(name for name in names if isinstance(name, str) and name)
+        return listing_of(body, "data", "id")
 
 
 def _translated(call: Call, account: ProviderAccount, model: str) -> UpstreamRequest:
@@ -116,14 +107,8 @@ def _key(account: ProviderAccount) -> Headers:
 
 
 def _headers(call: Call, account: ProviderAccount) -> Headers:
-    """Return the client's headers with our key; an answer that a wire reads is asked for without compression."""
-    ours = _key(account)
-    if call.endpoint.wire is not None:
-        ours = (_IDENTITY, *ours)
-    replaced = {name for name, _ in ours}
-    if call.body is not None:
-        replaced.add(b"content-length")  # the transport says the length of a body that is here: it may have changed
-    headers = tuple(header for header in call.headers if header[0] not in replaced) + ours
+    """Return the client's headers with our key, and with a version where it names none."""
+    headers = headers_up(call, _key(account))
     return headers if any(name == VERSION[0] for name, _ in headers) else (*headers, VERSION)
 
 

@@ -19,12 +19,13 @@ from typing import Final
 import attrs
 import msgspec
 
+from adaptors.alike import listing_of
 from adaptors.anthropic_paths import MESSAGES
 from adaptors.anthropic_wrapped import wrapped
 from adaptors.aws_events import BadEvents, Message, MessageParser
 from adaptors.aws_signature import Credentials, Scope, signed
 from adaptors.failure import AnswerFailed, BodyState, Failure, FailureKind
-from adaptors.jsonbytes import NotJSON, decoded, encoded
+from adaptors.jsonbytes import encoded
 from adaptors.protocol import Answer, FoundAccount
 from adaptors.translation.answer import TranslatedAnswer, frame_of
 from adaptors.translation.fetched import addresses
@@ -128,15 +129,7 @@ class Bedrock:
 
     def models(self, body: bytes) -> tuple[str, ...]:
         """Return the names of the models in a listing. Raises AnswerFailed."""
-        try:
-            listing = decoded(body)
-        except NotJSON as error:
-            raise AnswerFailed(broken_answer("The provider's list of models is not JSON.")) from error
-        models = listing.get("modelSummaries") if isinstance(listing, dict) else None
-        if not isinstance(models, list):
-            raise AnswerFailed(broken_answer("The provider's list of models is no list."))
-        names = (model.get("modelId") for model in models if isinstance(model, dict))
-        return tuple(name for name in names if isinstance(name, str) and name)
+        return listing_of(body, "modelSummaries", "modelId")
 
 
 _HEADERS: Final[Headers] = (

@@ -11,9 +11,10 @@ from typing import Final
 
 import attrs
 
+from adaptors.alike import LISTING_HEADERS, headers_up, listing_of
 from adaptors.bodies import BadBody
 from adaptors.endpoints import wire_of
-from adaptors.failure import AnswerFailed, BodyState, Failure
+from adaptors.failure import BodyState, Failure
 from adaptors.gemini_paths import (
     DEFAULT_VERSION,
     DIALECT,
@@ -25,7 +26,7 @@ from adaptors.gemini_paths import (
     split_version,
     with_model,
 )
-from adaptors.jsonbytes import NotJSON, decoded, encoded
+from adaptors.jsonbytes import encoded
 from adaptors.protocol import Answer
 from adaptors.translation.answer import TranslatedAnswer, frame_of, translated_headers
 from adaptors.translation.fetched import addresses
@@ -33,14 +34,12 @@ from adaptors.translation.formats import is_translated, request_of, translated_e
 from adaptors.translation.gemini_content import GenerateOptions, without_sealed
 from adaptors.translation.gemini_request import write_generate_request
 from adaptors.translation.retelling import RetoldAnswer, asked_anew, is_retold, retold_endpoints
-from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequest
+from adaptors.values import Call, Headers, ProviderAccount, UpstreamRequest
 from adaptors.wires.gemini_errors import read_gemini_failure
 from adaptors.wires.gemini_generate import GeminiJSONAnswer, GenerateAnswer
-from adaptors.wires.openai_errors import broken_answer
 from adaptors.wires.openai_json import PassedOn
 
 _OWN: Final = (GENERATE,)
-_IDENTITY: Final[Header] = (b"accept-encoding", b"identity")
 _GOOGLES = re.compile(r"https://(?:generativelanguage\.googleapis\.com|(?:www\.)?youtube\.com|youtu\.be)/")
 _NAMES_MODEL = re.compile(rb'("model"\s*:\s*)("models/[^"\\]*")')
 
@@ -75,7 +74,7 @@ class Gemini:
         return UpstreamRequest(
             method=call.method,
             url=_address(account, path) + ("?" + query.decode("latin-1") if query else ""),
-            headers=_headers(call, account),
+            headers=headers_up(call, _key(account)),
             body=None if body is None else without_sealed(body),
         )
 
@@ -90,7 +89,7 @@ class Gemini:
 
     def models_request(self, account: ProviderAccount) -> UpstreamRequest:
         """Return the request that lists the provider's models, in one page of the largest size that the API allows."""
-        headers = (_IDENTITY, (b"accept", b"application/json"), *_key(account))
+        headers = (*LISTING_HEADERS, *_key(account))
         return UpstreamRequest(b"GET", _address(account, b"/models") + "?pageSize=1000", headers, None)
 
     # What comes back.
@@ -114,15 +113,7 @@ class Gemini:
 
     def models(self, body: bytes) -> tuple[str, ...]:
         """Return the names of the models in a listing. Raises AnswerFailed."""
-        try:
-            listing = decoded(body)
-        except NotJSON as error:
-            raise AnswerFailed(broken_answer("The provider's list of models is not JSON.")) from error
-        models = listing.get("models") if isinstance(listing, dict) else None
-        if not isinstance(models, list):
-            raise AnswerFailed(broken_answer("The provider's list of models is no list."))
-        names = (model.get("name") for model in models if isinstance(model, dict))
-        return tuple(name.removeprefix("models/") for name in names if isinstance(name, str) and name)
+        return tuple(name.removeprefix("models/") for name in listing_of(body, "models", "name"))
 
 
 def _translated(call: Call, account: ProviderAccount, model: str) -> UpstreamRequest:
@@ -157,14 +148,3 @@ def _address(account: ProviderAccount, path: bytes) -> str:
 
 def _key(account: ProviderAccount) -> Headers:
     return ((b"x-goog-api-key", account.key.encode()),) if account.key else ()
-
-
-def _headers(call: Call, account: ProviderAccount) -> Headers:
-    """Return the client's headers with our key; an answer that a wire reads is asked for without compression."""
-    ours = _key(account)
-    if call.endpoint.wire is not None:
-        ours = (_IDENTITY, *ours)
-    replaced = {name for name, _ in ours}
-    if call.body is not None:
-        replaced.add(b"content-length")  # the transport says the length of a body that is here
-    return tuple(header for header in call.headers if header[0] not in replaced) + ours

@@ -16,9 +16,10 @@ from typing import Final
 
 import attrs
 
+from adaptors.alike import LISTING_HEADERS, headers_up, listing_in, names_of
 from adaptors.bodies import BadBody, rename_model
 from adaptors.endpoints import wire_of
-from adaptors.failure import AnswerFailed, BodyState, Failure
+from adaptors.failure import BodyState, Failure
 from adaptors.jsonbytes import Json, NotJSON, decoded, encoded, with_member
 from adaptors.protocol import Answer
 from adaptors.translation.answer import ProviderFormat, TranslatedAnswer, frame_of, translated_headers
@@ -30,9 +31,9 @@ from adaptors.translation.responses_content import without_foreign_thoughts
 from adaptors.translation.responses_reader import ResponsesReader, read_responses_reply
 from adaptors.translation.responses_request import write_responses_request
 from adaptors.translation.retelling import RetoldAnswer, asked_anew, counts, is_retold, retold_endpoints
-from adaptors.values import Call, Header, Headers, ProviderAccount, UpstreamRequest
+from adaptors.values import Call, Headers, ProviderAccount, UpstreamRequest
 from adaptors.wires.openai_chat import ChatAnswer
-from adaptors.wires.openai_errors import broken_answer, read_failure
+from adaptors.wires.openai_errors import read_failure
 from adaptors.wires.openai_json import JSONAnswer, PassedOn
 from adaptors.wires.openai_responses import ResponsesAnswer
 
@@ -102,7 +103,7 @@ class OpenAICompatible:
         return UpstreamRequest(
             method=call.method,
             url=account.base_url.rstrip("/") + path + query,
-            headers=_headers(call, _payers(account) + self.authorization(account)),
+            headers=headers_up(call, _payers(account) + self.authorization(account)),
             body=_body(call, account, upstream_model),
         )
 
@@ -168,7 +169,7 @@ class OpenAICompatible:
     def models_request(self, account: ProviderAccount) -> UpstreamRequest:
         """Return the request that lists the provider's models."""
         url = account.base_url.rstrip("/") + self.models_path
-        headers = (_IDENTITY, (b"accept", b"application/json"), *self.authorization(account))
+        headers = (*LISTING_HEADERS, *self.authorization(account))
         return UpstreamRequest(b"GET", url, headers, None)
 
     # What comes back.
@@ -196,31 +197,14 @@ class OpenAICompatible:
 
     def models(self, body: bytes) -> tuple[str, ...]:
         """Return the names of the models in a listing. Raises AnswerFailed."""
-        try:
-            listing = decoded(body)
-        except NotJSON as error:
-            raise AnswerFailed(broken_answer("The provider's list of models is not JSON.")) from error
+        listing = listing_in(body)
         models = listing.get("data", listing.get("models")) if isinstance(listing, dict) else listing
-        if not isinstance(models, list):
-            raise AnswerFailed(broken_answer("The provider's list of models is no list."))
-        return tuple(name for model in models if (name := _model_name(model)))
+        return names_of(models, _model_name)
 
-
-_IDENTITY: Final[Header] = (b"accept-encoding", b"identity")
 
 # Set on a channel, these say whose account pays (https://platform.openai.com/docs/api-reference/authentication); else
 # what the client says passes.
 _PAYERS: Final = (("organization", b"openai-organization"), ("project", b"openai-project"))
-
-
-def _headers(call: Call, ours: Headers) -> Headers:
-    """Return the client's headers with ours; an answer that a wire reads is asked for without compression."""
-    if call.endpoint.wire is not None:
-        ours = (_IDENTITY, *ours)
-    replaced = {name for name, _ in ours}
-    if call.body is not None:
-        replaced.add(b"content-length")  # the transport says the length of a body that is here: it may have changed
-    return tuple(header for header in call.headers if header[0] not in replaced) + ours
 
 
 def _payers(account: ProviderAccount) -> Headers:

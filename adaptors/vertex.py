@@ -16,11 +16,12 @@ from typing import Final
 
 import attrs
 
+from adaptors.alike import LISTING_HEADERS, listing_of
 from adaptors.anthropic_paths import MESSAGES
 from adaptors.anthropic_wrapped import wrapped
-from adaptors.failure import AnswerFailed, BodyState, Failure
+from adaptors.failure import BodyState, Failure
 from adaptors.gemini import Gemini
-from adaptors.jsonbytes import NotJSON, decoded, encoded
+from adaptors.jsonbytes import encoded
 from adaptors.protocol import Answer, FoundAccount
 from adaptors.translation.answer import TranslatedAnswer, frame_of, translated_headers
 from adaptors.translation.conversation import refused
@@ -30,7 +31,6 @@ from adaptors.values import Call, Headers, Lender, ProviderAccount, UpstreamRequ
 from adaptors.wires.anthropic_errors import read_anthropic_failure
 from adaptors.wires.anthropic_messages import MessagesAnswer
 from adaptors.wires.gemini_errors import read_gemini_failure
-from adaptors.wires.openai_errors import broken_answer
 
 _VERSION: Final = "vertex-2023-10-16"
 """Of Anthropic's wire there; the only one there is."""
@@ -99,7 +99,7 @@ class Vertex:
         """Return the request that lists Google's models there; Anthropic's are listed nowhere."""
         found = _HOST.match(account.base_url)
         host = found[1] if found else account.base_url
-        headers = ((b"accept-encoding", b"identity"), (b"accept", b"application/json"), *_token(account))
+        headers = (*LISTING_HEADERS, *_token(account))
         return UpstreamRequest(b"GET", f"{host}/v1beta1/publishers/google/models?pageSize=1000", headers, None)
 
     # What comes back.
@@ -120,15 +120,7 @@ class Vertex:
 
     def models(self, body: bytes) -> tuple[str, ...]:
         """Return the names of the models in a listing. Raises AnswerFailed."""
-        try:
-            listing = decoded(body)
-        except NotJSON as error:
-            raise AnswerFailed(broken_answer("The provider's list of models is not JSON.")) from error
-        models = listing.get("publisherModels") if isinstance(listing, dict) else None
-        if not isinstance(models, list):
-            raise AnswerFailed(broken_answer("The provider's list of models is no list."))
-        names = (model.get("name") for model in models if isinstance(model, dict))
-        return tuple(name.rpartition("/")[2] for name in names if isinstance(name, str) and name)
+        return tuple(name.rpartition("/")[2] for name in listing_of(body, "publisherModels", "name"))
 
 
 def _is_anthropics(model: str) -> bool:

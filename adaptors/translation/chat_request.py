@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from adaptors.bodies import BadBody
-from adaptors.jsonbytes import Json, encoded
+from adaptors.jsonbytes import Json
 from adaptors.translation.carrier import unpacked
 from adaptors.translation.chat_content import (
     MARK,
@@ -428,9 +428,3 @@ def _written_effort(reasoning: Reasoning | None, options: Options, dropped: list
     if reasoning.effort:
         return _EFFORT_OF_WORD.get(reasoning.effort, reasoning.effort)
     return effort_of(reasoning.budget)
-
-
-def chat_body(request: ChatRequest, model: str, options: Options) -> tuple[bytes, tuple[str, ...]]:
-    """Return the same as bytes."""
-    body, dropped = write_chat_request(request, model, options)
-    return encoded(body), dropped

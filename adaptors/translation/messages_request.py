@@ -191,11 +191,6 @@ def write_messages_request(request: ChatRequest, model: str) -> tuple[Json, tupl
     return {"model": model} | {name: value for name, value in fields.items() if value is not None}, tuple(dropped)
 
 
-def default_limit(model: str) -> int:
-    """Return the `max_tokens` for a request that names none."""
-    return claude(model).limit
-
-
 def _written_system(messages: tuple[Message, ...]) -> Json:
     """Return the system's words from wherever they stand: as one text, or as blocks where one of them is marked."""
     texts = [

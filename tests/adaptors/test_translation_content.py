@@ -16,10 +16,11 @@ from openai_streams import chunk as chat_chunk
 from adaptors.anthropic import Anthropic
 from adaptors.bodies import BadBody
 from adaptors.compatible import COMPATIBLE
+from adaptors.jsonbytes import encoded
 from adaptors.sse import SSEParser
 from adaptors.translation.answer import TranslatedAnswer
 from adaptors.translation.chat_answer import ChatReader
-from adaptors.translation.chat_request import SHARED_FIELDS, Options, chat_body, read_chat_request
+from adaptors.translation.chat_request import SHARED_FIELDS, Options, read_chat_request, write_chat_request
 from adaptors.translation.claude_models import Claude, Off, Sampling, Thinking, claude
 from adaptors.translation.conversation import (
     CandidateSwitched,
@@ -491,10 +492,10 @@ def test_a_chat_request_says_to_openai_likes_what_it_said() -> None:
     }  # fmt: skip
     body = json.dumps({"model": "m", "messages": [], **said}).encode()
     options = Options(limit_field="l", takes_effort=True, replays_reasoning=False, shared_fields=SHARED_FIELDS)
-    written, dropped = chat_body(read_chat_request(body), "m", options)
-    assert (json.loads(written), dropped) == ({"model": "m", "messages": [], **said}, ())
+    written, dropped = write_chat_request(read_chat_request(body), "m", options)
+    assert (json.loads(encoded(written)), dropped) == ({"model": "m", "messages": [], **said}, ())
     options = Options(limit_field="l", takes_effort=True, replays_reasoning=False)
-    _, dropped = chat_body(read_chat_request(body), "m", options)
+    _, dropped = write_chat_request(read_chat_request(body), "m", options)
     assert dropped == ("metadata", "service_tier", "prompt_cache_key", "verbosity")
 
 
@@ -553,8 +554,8 @@ def test_sound_is_heard_or_refused() -> None:
     assert "`input_audio`" in refused.value.message
     body = json.dumps({"model": "m", "messages": user(SOUND)}).encode()
     options = Options(limit_field="l", takes_effort=True, replays_reasoning=False)
-    written, _ = chat_body(read_chat_request(body), "m", options)
-    assert json.loads(written)["messages"] == user(SOUND)
+    written, _ = write_chat_request(read_chat_request(body), "m", options)
+    assert json.loads(encoded(written))["messages"] == user(SOUND)
 
 
 def test_a_file_of_text_is_read_as_text() -> None:

@@ -21,7 +21,7 @@ from adaptors.compatible import COMPATIBLE
 from adaptors.gemini import Gemini
 from adaptors.jsonbytes import encoded
 from adaptors.translation.carrier import packed, sealed
-from adaptors.translation.chat_request import Options, chat_body, read_chat_request
+from adaptors.translation.chat_request import Options, read_chat_request, write_chat_request
 from adaptors.translation.conversation import (
     ChatRequest,
     Document,
@@ -133,7 +133,7 @@ def through_gemini(request: ChatRequest) -> ChatRequest:
 
 
 def through_chat(request: ChatRequest) -> ChatRequest:
-    return normal(read_chat_request(chat_body(request, request.model, OPTIONS)[0]))
+    return normal(read_chat_request(encoded(write_chat_request(request, request.model, OPTIONS)[0])))
 
 
 def through_messages(request: ChatRequest) -> ChatRequest:

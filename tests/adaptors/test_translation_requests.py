@@ -17,7 +17,8 @@ from adaptors.bodies import BadBody
 from adaptors.compatible import COMPATIBLE
 from adaptors.jsonbytes import encoded
 from adaptors.translation.carrier import packed, unpacked, without_thoughts
-from adaptors.translation.chat_request import SHARED_FIELDS, Options, chat_body, read_chat_request
+from adaptors.translation.chat_request import SHARED_FIELDS, Options, read_chat_request, write_chat_request
+from adaptors.translation.claude_models import claude
 from adaptors.translation.conversation import (
     ChatRequest,
     Document,
@@ -31,7 +32,7 @@ from adaptors.translation.conversation import (
     ToolChoice,
     ToolResult,
 )
-from adaptors.translation.messages_request import default_limit, read_messages_request, write_messages_request
+from adaptors.translation.messages_request import read_messages_request, write_messages_request
 from adaptors.values import ProviderAccount
 
 OPENAI = next(row for row in COMPATIBLE if row.name == "openai")
@@ -124,9 +125,9 @@ def normal(request: ChatRequest) -> ChatRequest:
 
 
 def through_chat(request: ChatRequest) -> ChatRequest:
-    body, dropped = chat_body(request, request.model, OPTIONS)
+    body, dropped = write_chat_request(request, request.model, OPTIONS)
     assert dropped == ()
-    return normal(read_chat_request(body))
+    return normal(read_chat_request(encoded(body)))
 
 
 def through_messages(request: ChatRequest) -> ChatRequest:
@@ -375,8 +376,8 @@ def test_files_go_both_ways() -> None:
 
 def test_max_tokens_has_a_default_that_each_model_takes() -> None:
     """It must be said."""
-    assert (default_limit("claude-3-haiku-20240307"), default_limit("claude-3-5-sonnet-latest")) == (4096, 8192)
-    assert default_limit("claude-opus-4-1") == 32_000
+    assert (claude("claude-3-haiku-20240307").limit, claude("claude-3-5-sonnet-latest").limit) == (4096, 8192)
+    assert claude("claude-opus-4-1").limit == 32_000
 
 
 def test_a_provider_that_reads_the_old_name_of_the_limit_gets_it() -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
 
 from relay_trio.settings.kinds import NotAllowed, Scalar, Unfit, address, count
 from relay_trio.settings.written import InText
 
 HOST_VARIABLE = "RELAY_HOST"
 PORT_VARIABLE = "RELAY_PORT"
-
-Apply = Callable[[InText, str], str]
 
 _PORTS: Scalar[int] = count(0, 65535)
 _ADDRESSES: Scalar[str] = address()

@@ -41,7 +41,6 @@ from relay_trio.errors import Ended
 OTHER = "other"
 NONE = "none"
 
-PHASES = ("queue", "body", "connect", "headers", "first_event", "total")
 SIDES = ("from_client", "to_upstream", "from_upstream", "to_client")
 TOKEN_KINDS = ("input", "output", "cached", "reasoning")
 
@@ -65,7 +64,7 @@ class FinishedRequest:
     channel: str | None = None
     model: str | None = None
     seconds: Mapping[str, float] = attrs.field(factory=dict)
-    """By phase (`PHASES`); `total` is the whole request, `first_event` counts from the request's beginning."""
+    """By phase: queue, body, connect, headers; first_event, from the request's beginning; total, the whole request."""
     body_bytes: tuple[int, int, int, int] = (0, 0, 0, 0)
     """In the order of `SIDES`."""
     tokens: tuple[int, int, int, int] | None = None

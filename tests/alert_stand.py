@@ -63,7 +63,10 @@ class Webhook:
         head, _, body = received.partition(b"\r\n\r\n")
         fields = dict(line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:])
         while len(body) < int(fields["content-length"]):
-            body += await stream.receive_some(65536)
+            block = await stream.receive_some(65536)
+            if not block:
+                return False
+            body += block
         self.heads.append(head.decode())
         self.posts.append(json.loads(body))
         if self.hangs:

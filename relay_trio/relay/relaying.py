@@ -26,6 +26,7 @@ from relay_trio.relay.fallback import GiveUp, Situation, next_step
 from relay_trio.relay.preparing import Preparation
 from relay_trio.relay.report import explain
 from relay_trio.relay.services import RelayServices
+from relay_trio.settings.model import Settings
 from relay_trio.upstream.transport import Upload
 
 _DRAIN_RETRY_AFTER_S = 1.0
@@ -151,30 +152,34 @@ class Relaying:
             try:
                 await attempt.run()
             except (RelayError, AnswerFailed) as error:
-                failure = explain(error, exchange.scope)
+                # A bare raise, and no name for what is raised: its traceback holds this frame, and the two would hold
+                # each other, and the whole request, until the collector comes. The error door explains it once more.
                 if exchange.scope.cancelled_for is not None:
-                    raise failure from error
-                settings = catalog.settings
-                situation = Situation(
-                    content_sent=exchange.content_sent or exchange.finished,
-                    repeatable=attempts.upload is None,
-                    attempts_made=record.attempts,
-                    max_attempts=settings.max_attempts,
-                    time_left_s=exchange.scope.time_left,
-                    retry_min_left_s=settings.retry_min_left,
-                    looking_for_object=attempts.looking,
-                )
-                step = next_step(failure, candidate, rest, situation)
-                self._note(failure, candidate)
-                self._log(exchange, failure, candidate, step)
+                    raise
+                situation = _situation(exchange, attempts, catalog.settings)
+                step = self._after(explain(error, exchange.scope), exchange, candidate, rest, situation)
                 if isinstance(step, GiveUp):
-                    raise failure from error
+                    raise
                 exchange.drop_held()
                 rest = step
             else:
                 services.health.succeeded(candidate.id)
                 services.meter.attempt_finished(candidate.channel.name, "ok")
                 return
+
+    def _after(
+        self,
+        failure: RelayError,
+        exchange: Exchange,
+        candidate: Candidate,
+        rest: tuple[Candidate, ...],
+        situation: Situation,
+    ) -> GiveUp | tuple[Candidate, ...]:
+        """Note and log a failed attempt; return who is to be tried next, or why nobody is."""
+        step = next_step(failure, candidate, rest, situation)
+        self._note(failure, candidate)
+        self._log(exchange, failure, candidate, step)
+        return step
 
     def _note(self, failure: RelayError, candidate: Candidate) -> None:
         """Remember how the key fared: what the client did wrong is no fault of it."""
@@ -223,6 +228,18 @@ class Attempts:
     looking: bool
     """Nobody knows who made the object: it is asked for in turn, and a 404 is not the last word."""
     preparation: Preparation
+
+
+def _situation(exchange: Exchange, attempts: Attempts, settings: Settings) -> Situation:
+    return Situation(
+        content_sent=exchange.content_sent or exchange.finished,
+        repeatable=attempts.upload is None,
+        attempts_made=exchange.record.attempts,
+        max_attempts=settings.max_attempts,
+        time_left_s=exchange.scope.time_left,
+        retry_min_left_s=settings.retry_min_left,
+        looking_for_object=attempts.looking,
+    )
 
 
 def _serving(call: Call, key: Key, catalog: Catalog) -> tuple[Channel, ...]:

@@ -243,6 +243,7 @@ class UpstreamConnection:
     def close(self) -> None:
         """Close at once, without a checkpoint."""
         self.sock.close()
+        self._parser = None  # it holds our methods: they would hold each other until the collector comes
 
 
 def _broke(phase: str, when: str) -> UpstreamFailed:

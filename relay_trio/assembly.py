@@ -217,7 +217,6 @@ class _Relay:
             pipeline=Pipeline(self.services),
             own=self.own,
             models=ModelList(self.services, created=int(time.time())),
-            client_address=reader(lambda: self.catalog.current.settings.trusted_proxies),
             reload=self.file.reload_soon,
         )
 
@@ -277,6 +276,7 @@ class _Relay:
             head=Limit(limits.client_head, "RELAY_CLIENT_HEAD_TIMEOUT"),
             idle=Limit(limits.client_idle, "RELAY_CLIENT_IDLE_TIMEOUT"),
             write=Limit(limits.client_write, "RELAY_CLIENT_WRITE_TIMEOUT"),
+            client_address=reader(lambda: self.catalog.current.settings.trusted_proxies),
             drain_s=limits.drain_s,
             date=http_date(),
             tls=self.client_tls,

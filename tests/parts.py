@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -98,50 +98,51 @@ class KeptLog:
 
 @attrs.define(eq=False)
 class Wire:
-    """The ASGI side of one request: what is there to be received, and what was sent. `stuck` writes wait for ever."""
+    """The server's side of one request: what is there to be received, and what was sent. `stuck` writes wait for ever."""
 
     pieces: list[bytes] = attrs.field(factory=list)
-    sent: list[dict[str, Any]] = attrs.field(factory=list)
     fails_with: BaseException | None = None
     stuck: bool = False
     waits: bool = False
     """There is more of the body to come than `pieces` has."""
+    heads: list[tuple[int, dict[bytes, bytes]]] = attrs.field(factory=list)
+    """The heads that were said."""
+    bodies: list[bytes] = attrs.field(factory=list)
+    """The pieces of the body that were sent."""
+    ended: bool = False
+    """The answer was said to be complete."""
 
-    async def receive(self) -> dict[str, Any]:
+    def on_disconnect(self, callback: Callable[[], None]) -> None:
+        """The client stays."""
+
+    def limit_writes(self, limit: Limit | None) -> None:
+        """The test says what a write does."""
+
+    def body_is_here(self) -> bool:
+        """Every piece is waited for."""
+        return False
+
+    async def receive(self) -> tuple[bytes, bool]:
         """Return the next piece of the body."""
         await trio.lowlevel.checkpoint()
         if not self.pieces:
             await trio.sleep_forever()
         piece = self.pieces.pop(0)
-        return {"type": "http.request", "body": piece, "more_body": bool(self.pieces) or self.waits}
+        return piece, bool(self.pieces) or self.waits
 
-    async def send(self, message: dict[str, Any]) -> None:
+    def start(self, status: int, headers: Iterable[Header]) -> None:
+        """Take a head."""
+        self.heads.append((status, dict(headers)))
+
+    async def send(self, data: bytes, *, more: bool) -> None:
         """Take what is sent."""
         await trio.lowlevel.checkpoint()
         if self.fails_with is not None:
             raise self.fails_with
         if self.stuck:
             await trio.sleep_forever()
-        self.sent.append(message)
-
-    @property
-    def heads(self) -> list[tuple[int, dict[bytes, bytes]]]:
-        """The heads that were sent."""
-        return [
-            (message["status"], dict(message["headers"]))
-            for message in self.sent
-            if message["type"] == "http.response.start"
-        ]
-
-    @property
-    def bodies(self) -> list[bytes]:
-        """The pieces of the body that were sent."""
-        return [message["body"] for message in self.sent if message["type"] == "http.response.body"]
-
-    @property
-    def ended(self) -> bool:
-        """The answer was said to be complete."""
-        return any(not message.get("more_body", False) for message in self.sent if "body" in message)
+        self.bodies.append(data)
+        self.ended = self.ended or not more
 
 
 def exchange(
@@ -162,11 +163,7 @@ def exchange(
         headers=fields,
         fields=dict(reversed(fields)),
         client="127.0.0.1",
-        receive=wire.receive,
-        send=wire.send,
-        body_is_here=lambda: False,
-        limit_writes=lambda _: None,
-        on_disconnect=lambda _: None,
+        side=wire,
     )
     return Exchange(
         request,

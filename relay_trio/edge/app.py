@@ -1,6 +1,7 @@
-"""The ASGI application: each request gets a scope, a dialect and somebody who answers it.
+"""The ASGI application, of which hypercorn needs the lifespan, and where each request goes.
 
-The application's lifespan is the service nursery's: what lives longer than a request lives there, and ends with it.
+The lifespan is the service nursery's: what lives longer than a request lives there, and ends with it. A request gets a
+dialect and somebody who answers it; it comes from this package's connection class, which alone keeps the guarantees.
 """
 
 from __future__ import annotations
@@ -47,10 +48,18 @@ class Running:
     pipeline: Pipeline
     own: Own
     models: ModelList
-    client_address: Callable[[str | None, list[Header]], str | None]
-    """Returns the client's address as the log shall have it: X-Forwarded-For is believed from trusted proxies only."""
     reload: Callable[[], None]
     """Reads the configuration again."""
+
+    async def serve(self, request: ClientRequest) -> None:
+        """Answer one request. Raises nothing but Cancelled, and that only when the server itself is cancelled."""
+        own, object_id = own_path(request.path)
+        if own is not None:
+            work = _own_work(self, own, object_id, request)
+            await self.pipeline.run(request, dialects.DEFAULT, work, name="monitoring", quiet=True)
+            return
+        place = dialects.place_of(request.method, request.raw_path, request.query, request.fields)
+        await self.pipeline.run(request, place.dialect, _api_work(self, place, request), name="request")
 
 
 class Opens(Protocol):
@@ -62,7 +71,7 @@ class Opens(Protocol):
 
 
 class App:
-    """The relay as an ASGI application. Runs on trio only, on this package's connection class."""
+    """The relay's lifespan as an ASGI application. Runs on trio only."""
 
     def __init__(self, opens: Opens) -> None:
         self._opens = opens
@@ -71,13 +80,12 @@ class App:
         self._started = trio.Event()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Serve one ASGI scope: the lifespan, or one request."""
-        if scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
-        elif scope["type"] == "http":
-            await self._serve(scope["state"]["relay_trio"], scope, receive, send)
-        else:
-            raise NotImplementedError(f"the connection class makes no scope of type {scope['type']}")
+        """Live through the lifespan. Requests do not come this way."""
+        if scope["type"] != "lifespan":
+            raise NotImplementedError(
+                f"no {scope['type']} by ASGI: requests come from the relay's own connection class"
+            )
+        await self._live(scope, receive, send)
 
     async def wait_started(self) -> Running:
         """Return what runs, once it does."""
@@ -102,32 +110,6 @@ class App:
             await receive()  # lifespan.shutdown: hypercorn has closed the listeners and the last connection has ended
         self.running = None
         await send({"type": "lifespan.shutdown.complete"})
-
-    async def _serve(self, running: Running, scope: Message, receive: Receive, send: Send) -> None:
-        headers: list[Header] = scope["headers"]
-        extensions = scope["extensions"]
-        peer = scope["client"]
-        request = ClientRequest(
-            method=scope["method"],
-            path=scope["path"],
-            raw_path=scope["raw_path"],
-            query=scope["query_string"],
-            headers=headers,
-            fields=extensions["relay_trio.fields"],
-            client=running.client_address(peer[0] if peer else None, headers),
-            receive=receive,
-            send=send,
-            body_is_here=extensions["relay_trio.body_is_here"],
-            limit_writes=extensions["relay_trio.limit_writes"],
-            on_disconnect=extensions["relay_trio.on_disconnect"],
-        )
-        own, object_id = own_path(request.path)
-        if own is not None:
-            work = _own_work(running, own, object_id, request)
-            await running.pipeline.run(request, dialects.DEFAULT, work, name="monitoring", quiet=True)
-            return
-        place = dialects.place_of(request.method, request.raw_path, request.query, request.fields)
-        await running.pipeline.run(request, place.dialect, _api_work(running, place, request), name="request")
 
 
 Work = Callable[[Exchange], Awaitable[None]]

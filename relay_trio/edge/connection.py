@@ -5,17 +5,15 @@ at one seam (`edge/seam.py`) because hypercorn's shields its writes without a bo
 hold its request for ever. Here the application runs in the connection's own task, every write can be cancelled and is
 under the client-write clock, and the client's leaving is told by the hub while nobody reads.
 
-The application sees plain ASGI with four extensions in `scope["extensions"]`: to `relay_trio.on_disconnect` it gives a
-function that is called, synchronously, when the client leaves before the answer is complete; `relay_trio.body_is_here`
-tells whether `receive` would have to wait; by `relay_trio.limit_writes` it may shorten the client-write clock;
-`relay_trio.fields` are the headers by name, of those that came more than once the first.
+Of the application hypercorn knows the lifespan only. Each request is put before the relay as a `ClientRequest`, whose
+`side` is the exchange that is made for it here: ASGI's dictionaries would say less, and cost a twentieth of a request.
 """
 
 from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -23,10 +21,12 @@ from urllib.parse import unquote
 import attrs
 import trio
 
+from adaptors.values import Header
 from relay_trio.edge.accepting import AcceptGate
-from relay_trio.edge.asgi import STATUS_LINES, ASGIExchange, Message
+from relay_trio.edge.http_exchange import STATUS_LINES, HTTPExchange
 from relay_trio.edge.incoming import Incoming, Refusal, RequestParser, origin_form
 from relay_trio.errors import BadRequest, LimitReached
+from relay_trio.relay.exchange import ClientRequest
 from relay_trio.scopes.balance import Balance
 from relay_trio.scopes.phase import Limit, LimitedPhase
 from relay_trio.scopes.shielded import shielded
@@ -36,8 +36,6 @@ _MAX_REST_BYTES = 64 * 1024
 """How much of a body that nobody wanted is still read, so that the answer is not lost to a reset (RFC 9112, 9.6)."""
 _REST_S = 1.0
 _USER_TIMEOUT_SLACK_S = 10
-
-Application = Callable[..., Awaitable[None]]
 
 
 class Dated(Protocol):
@@ -65,21 +63,35 @@ class ConnectionServices:
     """Is told (status, code, client's address) of input that never became a request."""
     crashed: Callable[[BaseException], None]
     """Is told of what should never come out of the application: it must not end the server."""
+    client_address: Callable[[str | None, list[Header]], str | None]
+    """Returns the client's address as the log shall have it: X-Forwarded-For is believed from trusted proxies only."""
     drain_s: float
     """How long live requests may go on when hypercorn shuts down by itself."""
     live: set[ClientConnection] = attrs.field(factory=set)
 
 
+class Relay(Protocol):
+    """What the application's lifespan leaves for the connections in the ASGI state."""
+
+    @property
+    def connections(self) -> ConnectionServices:
+        """What they share."""
+        ...
+
+    async def serve(self, request: ClientRequest) -> None:
+        """Answer one request. Raises nothing but Cancelled."""
+        ...
+
+
 class ClientConnection:
     """One client connection. Awaited once, by hypercorn's accept loop; never raises but Cancelled."""
 
-    def __init__(self, app: Application, config: Any, context: Any, state: dict[str, Any], stream: Any) -> None:
-        self._app = getattr(app, "app", app)  # hypercorn wraps it for its own arguments; we call it as ASGI has it
+    def __init__(self, app: Any, config: Any, context: Any, state: dict[str, Any], stream: Any) -> None:  # noqa: ARG002 - hypercorn's signature
         self._config = config
         self._context = context
-        self._state = state
         self._stream = stream
-        self._services: ConnectionServices = state["relay_trio"].connections
+        self._relay: Relay = state["relay_trio"]
+        self._services: ConnectionServices = self._relay.connections
         self._scope = trio.CancelScope()
         self.kick_at = float("inf")
         """When the reaper ends this connection: set while it waits for a head, infinite while a request is served."""
@@ -89,8 +101,6 @@ class ClientConnection:
         self._unsent: memoryview | None = None
         self._on_disconnect: Callable[[], None] | None = None
         self._has_gone = False
-        self._gone: trio.Event | None = None
-        """For whoever waits until the client has gone; hardly anybody does."""
 
     def __await__(self) -> Generator[Any, Any, None]:
         return self._run().__await__()
@@ -180,8 +190,6 @@ class ClientConnection:
 
     def _told_hangup(self) -> None:
         self._has_gone = True
-        if self._gone is not None:
-            self._gone.set()
         if self._on_disconnect is not None:
             self._on_disconnect()
 
@@ -216,10 +224,10 @@ class ClientConnection:
     async def _serve_one(self) -> bool:
         """Run the application for one request; return True if the connection can take another."""
         request = self._parser.requests[0]
-        exchange = ASGIExchange(self, request)
+        exchange = HTTPExchange(self, request)
         self._write_limit = self._services.write
         self._has_gone = self._sock is not None and self._sock.hung_up
-        await self._app(self._asgi_scope(request, exchange), exchange.receive, exchange.send)
+        await self._relay.serve(self._client_request(request, exchange))
         self._on_disconnect = None
         if not exchange.finished:
             await self._end_truncated()
@@ -232,52 +240,34 @@ class ClientConnection:
         self._wait_for_head(self._services.idle if self.idle else self._services.head)
         return not self.terminated
 
-    def _asgi_scope(self, request: Incoming, exchange: ASGIExchange) -> Message:
+    def _client_request(self, request: Incoming, exchange: HTTPExchange) -> ClientRequest:
         path, _, query = origin_form(request.target).partition(b"?")
         text = path.decode("latin-1")
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.0" if request.http_10 else "1.1",
-            "method": request.method.decode("latin-1"),
-            "scheme": "https" if self._tls else "http",
-            "path": unquote(text) if "%" in text else text,
-            "raw_path": path,
-            "query_string": query,
-            "root_path": "",
-            "headers": request.headers,
-            "client": self._client,
-            "server": self._server,
-            "state": self._state,
-            "extensions": {
-                "relay_trio.on_disconnect": self._set_on_disconnect,
-                "relay_trio.fields": request.fields,
-                "relay_trio.body_is_here": exchange.body_is_here,
-                "relay_trio.limit_writes": self._limit_writes,
-            },
-        }
+        headers = request.headers
+        return ClientRequest(
+            method=request.method.decode("latin-1"),
+            path=unquote(text) if "%" in text else text,
+            raw_path=path,
+            query=query,
+            headers=headers,
+            fields=request.fields,
+            client=self._services.client_address(self._client[0] if self._client else None, headers),
+            side=exchange,
+        )
 
-    def _set_on_disconnect(self, callback: Callable[[], None]) -> None:
+    def on_disconnect(self, callback: Callable[[], None]) -> None:
         """Call this when the client leaves before its answer is complete; at once, if it has left already."""
         self._on_disconnect = callback
         if self._has_gone:
             callback()
 
-    def _limit_writes(self, limit: Limit | None) -> None:
+    def limit_writes(self, limit: Limit | None) -> None:
         """Let this clock hold for the writes of this request; None: the relay's own."""
         self._write_limit = limit or self._services.write
 
     def answer_complete(self) -> None:
         """From here on the client's leaving concerns nobody: it may be the end of the answer that makes it leave."""
         self._on_disconnect = None
-
-    async def wait_gone(self) -> None:
-        """Return when the client has left."""
-        if self._gone is None:
-            self._gone = trio.Event()
-            if self._has_gone:
-                self._gone.set()
-        await self._gone.wait()
 
     def date(self) -> bytes:
         """Return the value of the Date header."""

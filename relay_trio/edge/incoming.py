@@ -33,7 +33,7 @@ class Incoming:
     head_complete: bool = False
     complete: bool = False
     wants_continue: bool = False
-    pieces: deque[bytes] = attrs.field(factory=deque)
+    pieces: list[bytes] = attrs.field(factory=list)
 
     def take_pieces(self) -> bytes:
         """Return what is here of the body, and forget it."""

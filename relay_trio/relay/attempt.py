@@ -59,7 +59,7 @@ class Attempt:
         """
         channel = self.candidate.channel
         clock = self.exchange.scope.clock
-        self.exchange.request.limit_writes(channel.clocks.client_write)
+        self.exchange.request.side.limit_writes(channel.clocks.client_write)
         if channel.clocks.total.seconds < self.exchange.scope.total.seconds:
             with LimitedWhole(clock, channel.clocks.total):
                 await self._run()
@@ -163,7 +163,7 @@ class Attempt:
             await self.exchange.answer(response.status, headers, b"")
             return
         self._learn_made(response, first)
-        await self.exchange.start_body(response.status, headers)
+        self.exchange.start_body(response.status, headers)
         await deliver_body(self.exchange, response, first)
 
     def _learn_made(self, response: Response, first: bytes) -> None:

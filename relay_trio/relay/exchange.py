@@ -10,8 +10,8 @@ sends its head early, with what is held or with a keep-alive.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Protocol
 
 import attrs
 import trio
@@ -36,8 +36,38 @@ _STREAM_HEADERS: list[Header] = [
     (b"x-accel-buffering", b"no"),
 ]
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+class ClientSide(Protocol):
+    """The server's side of one request (`edge.http_exchange`): where its body comes from and its answer goes."""
+
+    @property
+    def on_disconnect(self) -> Callable[[Callable[[], None]], None]:
+        """Takes what is called, synchronously, when the client leaves before its answer is complete."""
+        ...
+
+    @property
+    def limit_writes(self) -> Callable[[Limit | None], None]:
+        """Lets this clock hold for the writes to the client; None: the relay's own."""
+        ...
+
+    def body_is_here(self) -> bool:
+        """Say whether `receive` would return at once: then no clock needs to run."""
+        ...
+
+    async def receive(self) -> tuple[bytes, bool]:
+        """Return the next piece of the body, and whether there is more.
+
+        Raises BadRequest; OSError and trio.BrokenResourceError when the client broke off.
+        """
+        ...
+
+    def start(self, status: int, headers: Iterable[Header]) -> None:
+        """Say status and headers; they leave with the first piece of the body."""
+        ...
+
+    async def send(self, data: bytes, *, more: bool) -> None:
+        """Write the next piece of the answer; without `more` it is the last. Raises LimitReached, OSError."""
+        ...
 
 
 @attrs.frozen(eq=False)
@@ -52,13 +82,7 @@ class ClientRequest:
     fields: Mapping[bytes, bytes]
     """The headers by name; of those that came more than once, the first."""
     client: str | None
-    receive: Receive
-    send: Send
-    body_is_here: Callable[[], bool]
-    """Says whether `receive` would return at once: then no clock needs to run."""
-    limit_writes: Callable[[Limit | None], None]
-    """Lets this clock hold for the writes to the client; None: the relay's own."""
-    on_disconnect: Callable[[Callable[[], None]], None]
+    side: ClientSide
 
 
 class Exchange:
@@ -155,28 +179,22 @@ class Exchange:
         return None if length is None else int(length)
 
     async def _next_piece(self) -> tuple[bytes, bool]:
-        if self.request.body_is_here():
-            message = await self.request.receive()
-        else:
-            message = await self._wait_for_piece()
-        if message["type"] == "http.disconnect":
-            raise trio.BrokenResourceError("the client broke off its body")
-        piece: bytes = message["body"]
+        side = self.request.side
+        piece, more = await (side.receive() if side.body_is_here() else self._wait_for_piece())
         self.scope.bytes_in += len(piece)
-        return piece, message["more_body"]
+        return piece, more
 
-    async def _wait_for_piece(self) -> dict[str, Any]:
+    async def _wait_for_piece(self) -> tuple[bytes, bool]:
         """Wait for the client under the body's clock; what it sends earns it more time."""
         clock = self.scope.clock
         before = clock.current
         started = trio.current_time()
         with clock.limited("body", self._body) as phase:
             phase.shorten(self._body_left_s)
-            message = await self.request.receive()
-        earned = len(message.get("body", b"")) / _BODY_BYTES_PER_SECOND
-        self._body_left_s += earned - (trio.current_time() - started)
+            piece, more = await self.request.side.receive()
+        self._body_left_s += len(piece) / _BODY_BYTES_PER_SECOND - (trio.current_time() - started)
         clock.enter(before)
-        return message
+        return piece, more
 
     # A whole answer goes out
 
@@ -184,14 +202,14 @@ class Exchange:
         """Send a whole answer in one write."""
         self._take_head(status)
         self.finished = True
-        await self._send_start(status, [*headers, (b"content-length", b"%d" % len(body))])
+        self._start(status, [*headers, (b"content-length", b"%d" % len(body))])
         await self._send_body(body, more=False)
 
-    async def start_body(self, status: int, headers: list[Header]) -> None:
+    def start_body(self, status: int, headers: list[Header]) -> None:
         """Send the head of a body that is passed on piece by piece; it leaves with the first piece."""
         self._take_head(status)
         self.content_sent = True
-        await self._send_start(status, headers)
+        self._start(status, headers)
 
     async def send_piece(self, data: bytes) -> None:
         """Send a piece of such a body."""
@@ -200,7 +218,7 @@ class Exchange:
     async def finish(self, data: bytes = b"") -> None:
         """Send the last piece, and the end that says the answer is complete."""
         if not self.head_sent:
-            await self._start_stream()
+            self._start_stream()
         self.finished = True
         await self._send_body(data, more=False)
 
@@ -227,29 +245,29 @@ class Exchange:
         """Send events with meaning: with them leave the head and what was held."""
         if self._keepalive_done is not None:
             await self._keepalive_done.wait()
-        await self._send_body(await self._opened(data), more=True)
+        await self._send_body(self._opened(data), more=True)
 
     async def finish_events(self, data: bytes) -> None:
         """Send the last events and the end of the stream in one write."""
         if self._keepalive_done is not None:
             await self._keepalive_done.wait()
-        data = await self._opened(data)
+        data = self._opened(data)
         self.finished = True
         await self._send_body(data, more=False)
 
-    async def _opened(self, data: bytes) -> bytes:
+    def _opened(self, data: bytes) -> bytes:
         """Return what is to be sent: the held events first. Head and held events are past their point of no return."""
         if self._held:
             data = b"".join(self._held) + data
             self._held.clear()
         self.content_sent = True
         if not self.head_sent:
-            await self._start_stream()
+            self._start_stream()
         return data
 
-    async def _start_stream(self) -> None:
+    def _start_stream(self) -> None:
         self._take_head(200)
-        await self._send_start(200, self.stream_headers)
+        self._start(200, self.stream_headers)
 
     def set_stream_headers(self, headers: list[Header]) -> None:
         """Let the stream's head carry the provider's headers, and what proxies between must know."""
@@ -277,7 +295,7 @@ class Exchange:
         self.record.keepalives += 1
         try:
             if not self.head_sent:
-                await self._start_stream()
+                self._start_stream()
             if self._held:
                 data = b"".join(self._held)
                 self._held.clear()
@@ -329,16 +347,14 @@ class Exchange:
         self.head_sent = True
         self.record.status = status
 
-    async def _send_start(self, status: int, headers: list[Header]) -> None:
+    def _start(self, status: int, headers: list[Header]) -> None:
         id_header = (b"x-request-id", self.scope.id.encode("ascii"))
-        await self.request.send(
-            {"type": "http.response.start", "status": status, "headers": [*headers, id_header, *self._extra_headers]}
-        )
+        self.request.side.start(status, [*headers, id_header, *self._extra_headers])
 
     async def _send_body(self, data: bytes, *, more: bool) -> None:
         self._sending = True
         try:
-            await self.request.send({"type": "http.response.body", "body": data, "more_body": more})
+            await self.request.side.send(data, more=more)
         finally:
             self._sending = False
         if self.streaming:

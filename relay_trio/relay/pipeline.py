@@ -64,7 +64,7 @@ class Pipeline:
             clean=services.clean,
             body=catalog.body,
         )
-        request.on_disconnect(lambda: scope.cancel(Ended.CLIENT_DISCONNECTED))
+        request.side.on_disconnect(lambda: scope.cancel(Ended.CLIENT_DISCONNECTED))
         try:
             async with scope:
                 try:

@@ -1,4 +1,4 @@
-"""The ASGI side of one request on a client connection: what the application receives and sends, as HTTP/1.1 bytes.
+"""One request and its response on a client connection: the body as it comes in, the answer as HTTP/1.1 bytes.
 
 The head waits for the first piece of the body, so both leave in one write. A response is framed by its content-length,
 else in chunks, else (HTTP/1.0) by the connection's end.
@@ -6,14 +6,15 @@ else in chunks, else (HTTP/1.0) by the connection's end.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Protocol
 
 import trio
 
+from adaptors.values import Header
 from relay_trio.edge.incoming import Incoming
-
-Message = dict[str, Any]
+from relay_trio.scopes.phase import Limit
 
 STATUS_LINES = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode("ascii")) for status in HTTPStatus
@@ -35,12 +36,16 @@ class Connection(Protocol):
         """Return the value of the Date header."""
         ...
 
+    def on_disconnect(self, callback: Callable[[], None]) -> None:
+        """Call this when the client leaves before its answer is complete; at once, if it has left already."""
+        ...
+
     def answer_complete(self) -> None:
         """From here on the client's leaving concerns nobody."""
         ...
 
-    async def wait_gone(self) -> None:
-        """Return when the client has left."""
+    def limit_writes(self, limit: Limit | None) -> None:
+        """Let this clock hold for the writes of this request; None: the relay's own."""
         ...
 
     async def read_body(self, request: Incoming) -> None:
@@ -52,66 +57,67 @@ class Connection(Protocol):
         ...
 
 
-class ASGIExchange:
-    """One request and its response."""
+class HTTPExchange:
+    """One request and its response: the relay's `ClientSide`."""
 
-    __slots__ = ("_chunked", "_connection", "_head", "_request", "_silent", "_taken", "finished", "keep_alive")
+    __slots__ = (
+        "_chunked", "_connection", "_head", "_request", "_silent", "finished", "keep_alive", "limit_writes", "on_disconnect",
+    )  # fmt: skip
 
     def __init__(self, connection: Connection, request: Incoming) -> None:
         self._connection = connection
         self._request = request
-        self._head: bytes | None = None
+        self._head = b""
         self._chunked = False
         self._silent = False
-        self._taken = False
         self.finished = False
         """The whole response has been written."""
         self.keep_alive = request.keep_alive
+        self.on_disconnect = connection.on_disconnect
+        self.limit_writes = connection.limit_writes
 
     def body_is_here(self) -> bool:
         """Say whether `receive` would return at once."""
-        return bool(self._request.pieces) or (self._request.complete and not self._taken)
+        return self._request.complete or bool(self._request.pieces)
 
-    async def receive(self) -> Message:
-        """ASGI receive: the body piece by piece, then the client's leaving."""
+    async def receive(self) -> tuple[bytes, bool]:
+        """Return the next piece of the body, and whether there is more. Not to be called after the last.
+
+        Raises BadRequest, OSError and trio.BrokenResourceError where the body breaks off.
+        """
         request = self._request
-        if self._taken:
-            await self._connection.wait_gone()
-            return {"type": "http.disconnect"}
-        if not (request.pieces or request.complete):
+        if not (request.complete or request.pieces):
             try:
                 await self._connection.read_body(request)
             except (OSError, trio.BrokenResourceError):
                 self.keep_alive = False
-                return {"type": "http.disconnect"}
-        self._taken = request.complete
-        return {"type": "http.request", "body": request.take_pieces(), "more_body": not request.complete}
+                raise
+        return request.take_pieces(), not request.complete
 
-    async def send(self, message: Message) -> None:
-        """ASGI send. Raises LimitReached (phase client_write) and OSError."""
-        if message["type"] == "http.response.start":
-            self._start(message["status"], message["headers"])
-            return
-        last = not message.get("more_body", False)
-        if last:
+    async def send(self, data: bytes, *, more: bool) -> None:
+        """Write the next piece of the body, the head before it; without `more` it is the last.
+
+        Raises LimitReached (phase client_write) and OSError.
+        """
+        if not more:
             self._connection.answer_complete()
-        data = self._framed(message.get("body", b""), last=last)
-        if self._head is not None:
+        if self._chunked or self._silent:
+            data = self._framed(data, last=not more)
+        if self._head:
             data = self._head + data
-            self._head = None
+            self._head = b""
         if data:
             await self._connection.write(data)
-        self.finished = last
+        self.finished = not more
 
     def _framed(self, body: bytes, *, last: bool) -> bytes:
         if self._silent:
             return b""
-        if not self._chunked:
-            return body
         chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
         return chunk + b"0\r\n\r\n" if last else chunk
 
-    def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def start(self, status: int, headers: Iterable[Header]) -> None:
+        """Say status and headers; they leave with the first piece of the body."""
         lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
         length_known = dated = False
         for name, value in headers:

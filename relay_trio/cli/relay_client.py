@@ -33,6 +33,11 @@ MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 """Ten thousand live requests with all their stacks are about 30 MB."""
 
 _MAX_HEAD_BYTES: Final = 64 * 1024
+"""Of a head, and of what stands between two pieces of a body or behind the last: trailers have no end of their own."""
+
+_MOST_ADDRESSES: Final = 8
+"""Each has its share of the time: more of them, and no share would be enough to connect in."""
+
 _READ_BYTES: Final = 64 * 1024
 _FIRST_FINAL: Final = 200
 _OK: Final = 200
@@ -82,11 +87,11 @@ class Trail:
         self.stage = following
 
 
-class _Failed(Exception):
-    """A stage has failed: why, and what to do about it."""
+class _Failed(CommandFailed):
+    """A stage has failed: why, and what to do about it. While a body is read nobody tells more of it."""
 
     def __init__(self, why: str, advice: str) -> None:
-        super().__init__(why)
+        super().__init__(why, advice, status=2)
         self.why = why
         self.advice = advice
 
@@ -270,7 +275,7 @@ async def _resolved(place: RelayPlace) -> list[str]:
             f"{place.host}: {_reason(error)}",
             say("the name is not known here: is it spelt right, and is the name server reached?"),
         ) from error
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))[:_MOST_ADDRESSES]
 
 
 async def _dialled(place: RelayPlace, addresses: list[str]) -> tuple[trio.SocketStream, str]:
@@ -357,7 +362,7 @@ class OpenAnswer:
         self._bodiless = bodiless
         self._framed = False
         self._head_is_here = False
-        self._head_bytes = 0
+        self._framing_bytes = 0  # since the head, or a piece of the body, came
         self._pieces: list[bytes] = []  # of one read: at most _READ_BYTES
         self._parser = httptools.HttpResponseParser(self)
 
@@ -376,13 +381,14 @@ class OpenAnswer:
         except trio.BrokenResourceError as error:
             raise self._cut_off(error) from error
         while not self._head_is_here:
-            if self._head_bytes > _MAX_HEAD_BYTES:
-                raise _Failed(say("a head without end"), say("is this the relay's port?"))
             if not await self._feed():
                 raise self._cut_off(None)
 
     async def receive(self) -> bytes:
-        """Return the next piece of the body, b"" at its end; `complete` says whether that was its real end."""
+        """Return the next piece of the body, b"" at its end; `complete` says whether that was its real end.
+
+        Raises CommandFailed: what comes is no HTTP, or has no end.
+        """
         while not self._pieces and not self.complete:
             if not await self._feed():
                 self.complete = not self._framed
@@ -411,11 +417,16 @@ class OpenAnswer:
             data = bytes(await self._stream.receive_some(_READ_BYTES))
         except trio.BrokenResourceError:
             return False
-        self._head_bytes += 0 if self._head_is_here else len(data)
+        had_head = self._head_is_here
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             raise self._no_http(data) from error
+        came_on = self._pieces or self._head_is_here is not had_head
+        self._framing_bytes = 0 if came_on else self._framing_bytes + len(data)
+        if self._framing_bytes > _MAX_HEAD_BYTES:
+            why = say("an answer without end") if had_head else say("a head without end")
+            raise _Failed(why, say("is this the relay's port?"))
         return bool(data)
 
     def _no_http(self, data: bytes) -> _Failed:
@@ -430,8 +441,9 @@ class OpenAnswer:
     # httptools' callbacks
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header field."""
-        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        """Take a header field; trailers are dropped, as nobody may rely on them (RFC 9110, 6.5.1)."""
+        if not self._head_is_here:
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """Take the head, unless it is an interim one (1xx)."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -229,6 +232,69 @@ async def test_an_answer_is_read_as_it_comes() -> None:
                 assert await answer.receive() == b""
                 assert answer.complete is complete
         nursery.cancel_scope.cancel(reason="done")
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nx-a: 1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"
+
+
+@pytest.mark.parametrize(
+    ("rest", "told"),
+    [
+        (b"0\r\n" + b"x: 1\r\n" * 40_000, "an answer without end"),
+        (b"0\r\nx: " + b"y" * 140_000, "an answer without end"),
+        (b"no chunk at all", "the answer is no HTTP"),
+    ],
+)
+async def test_a_body_that_goes_wrong_is_told_in_plain_lines(rest: bytes, told: str) -> None:
+    """Nothing of it is kept, and a command that reads piece by piece ends with words, not with a traceback."""
+    begun = trio.Event()
+
+    async def serve(stream: trio.SocketStream) -> None:
+        await saying(CHUNKED)(stream)
+        await begun.wait()
+        with contextlib.suppress(trio.BrokenResourceError):
+            await stream.send_all(rest)
+
+    async with trio.open_nursery() as nursery:
+        place = await listening(nursery, serve)
+        async with await RelayClient(place).open(Question("GET", "/x")) as answer:
+            assert await answer.receive() == b"abc"
+            begun.set()
+            with pytest.raises(CommandFailed) as caught:
+                await answer.receive()
+        nursery.cancel_scope.cancel(reason="done")
+    assert (caught.value.lines[0], caught.value.status) == (told, 2)
+
+
+async def test_trailers_are_no_headers() -> None:
+    """What stands behind the body changes nothing that was said before it."""
+    async with trio.open_nursery() as nursery:
+        place = await listening(nursery, saying(CHUNKED + b"0\r\nx-a: 2\r\nx-b: 3\r\n\r\n"))
+        answer = await RelayClient(place).ask(Question("GET", "/x"))
+        nursery.cancel_scope.cancel(reason="done")
+    assert (answer.body, answer.headers) == (b"abc", {"x-a": "1", "transfer-encoding": "chunked"})
+
+
+class ManyAddresses(trio.abc.HostnameResolver):
+    """A name server that gives a name a thousand addresses, none of which listens."""
+
+    async def getaddrinfo(self, *_: object, **__: object) -> list[Any]:
+        places = ((f"127.0.{high}.{low}", 9) for high in range(4) for low in range(250))
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places]
+
+    async def getnameinfo(self, *_: object) -> tuple[str, str]:
+        raise NotImplementedError
+
+
+async def test_of_many_addresses_a_few_are_tried() -> None:
+    """Each has a share of the time in which a connection can be made."""
+    before = trio.socket.set_custom_hostname_resolver(ManyAddresses())
+    try:
+        found = await failure(place_at("many.example:9", "--url"))
+    finally:
+        trio.socket.set_custom_hostname_resolver(before)
+    assert found.stage == "connect"
+    assert found.why.count("127.0.") == 8
 
 
 # Where it is

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -123,17 +123,19 @@ class Way:
         """Try every address at once; keep the first connection, close the others."""
         since = trio.current_time()
         tries = {address: Try() for address in addresses}
-        async with trio.open_nursery() as nursery:
-            for address, found in tries.items():
-                nursery.start_soon(self._try, address, found, name=f"connect to {address}")
+        try:
+            async with trio.open_nursery() as nursery:
+                for address, found in tries.items():
+                    nursery.start_soon(self._try, address, found, name=f"connect to {address}")
+        except BaseException:
+            _close(tries.values())
+            raise
         working = [(found.after_s, address) for address, found in tries.items() if found.stream is not None]
         told = ", ".join(self._shown(address, found) for address, found in tries.items())
         if not working:
             raise StepFailed(Finding(Level.ERROR, "tcp", told, self._advice(tries)))
         _, chosen = min(working)
-        for address, found in tries.items():
-            if found.stream is not None and address != chosen:
-                await trio.aclose_forcefully(found.stream)
+        _close(found for address, found in tries.items() if address != chosen)
         failed = len(tries) > len(working)
         advice = say("the relay tries the addresses in turn, so each new connection may lose time to the others")
         findings.append(Finding(Level.WARNING if failed else Level.OK, "tcp", f"{told} ({_ms(since)})",
@@ -211,8 +213,12 @@ class Way:
     async def _again(self, address: str) -> trio.SocketStream:
         """Go the same way once more, up to where TLS begins."""
         stream = await dial(address, self.peer[1])
-        if self.proxy is not None:
-            await ask_for_tunnel(stream, self.origin, self.proxy)
+        try:
+            if self.proxy is not None:
+                await ask_for_tunnel(stream, self.origin, self.proxy)
+        except BaseException:
+            stream.socket.close()
+            raise
         return stream
 
 
@@ -224,6 +230,12 @@ class Try:
     why: str = ""
     refused: bool = False
     after_s: float = 0.0
+
+
+def _close(tries: Iterable[Try]) -> None:
+    for found in tries:
+        if found.stream is not None:
+            found.stream.socket.close()  # not aclose(): nothing may come between here and who owns the one that is kept
 
 
 _PROXY_PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}

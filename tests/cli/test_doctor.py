@@ -5,6 +5,7 @@ Real sockets and real TLS; only the name server is a fake, for names that nobody
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
@@ -15,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +42,8 @@ from relay_trio.testing.certificates import (
     untrusted_context,
     wrong_name_context,
 )
-from relay_trio.testing.fake_upstream import FakeUpstream, open_fake_upstream, refused_address
-from relay_trio.testing.proxy import ProxyManner, open_http_proxy
+from relay_trio.testing.fake_upstream import FakeUpstream, open_deaf_address, open_fake_upstream, refused_address
+from relay_trio.testing.proxy import ESTABLISHED, ProxyManner, open_http_proxy
 from relay_trio.testing.relay import open_relay_under_test, settings_for
 from relay_trio.testing.script import Script
 
@@ -183,6 +185,22 @@ async def test_addresses_that_all_work_leave_nothing_open() -> None:
     assert findings["tcp"].level is Level.OK
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there all of 127.0.0.0/8 is this machine")
+@pytest.mark.usefixtures("nothing_left_open")
+async def test_who_does_not_wait_for_all_addresses_leaves_nothing_open() -> None:
+    """Ctrl-C while one address is silent: the connection to the other is closed."""
+    async with (
+        open_deaf_address() as (deaf, port),
+        open_fake_upstream(host="127.0.0.2", port=port) as upstream,
+        names(Names(deaf, "127.0.0.2")),
+    ):
+        with trio.move_on_after(3) as leaving:
+            await found(channel(f"http://api.provider.test:{port}/v1"))
+        await upstream.wait_no_connections()
+        assert leaving.cancelled_caught
+        assert upstream.connections.opened == 1
+
+
 @pytest.mark.usefixtures("nothing_left_open")
 async def test_a_port_where_nobody_listens() -> None:
     """TCP is named, with the address and the reason."""
@@ -288,6 +306,32 @@ async def test_a_proxy_that_does_not_let_through(manner: ProxyManner, says: str,
     assert list(findings) == ["proxy", "tcp", "tunnel"]
     assert says in findings["tunnel"].told
     assert advises in str(findings["tunnel"].advice)
+
+
+@pytest.mark.usefixtures("nothing_left_open")
+async def test_a_proxy_that_falls_silent_while_a_certificate_is_read() -> None:
+    """What is known of the certificate is told after the connect limit, and the second connection is closed."""
+    tunnels, left = [], trio.Event()
+
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            tunnels.append(await stream.receive_some())
+            if len(tunnels) == 1:
+                await stream.send_all(ESTABLISHED)
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await trio.SSLStream(stream, untrusted_context(), server_side=True).do_handshake()
+            elif not await stream.receive_some():
+                left.set()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+        one = channel("https://127.0.0.1:9/v1", proxy=Secret(url), limits={"connect": 3.0})
+        findings = await found(one)
+        await left.wait()
+        nursery.cancel_scope.cancel(reason="the test has ended")
+    assert len(tunnels) == 2
+    assert findings["tls"].told == "unable to get local issuer certificate"
 
 
 @pytest.mark.usefixtures("nothing_left_open")

@@ -153,6 +153,7 @@ class ClientConnection:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
     def _close(self, raw: socket.socket) -> None:
+        self._parser.close()
         if self._sock is None:
             raw.close()
         elif self._unsent:

@@ -89,6 +89,10 @@ class RequestParser:
         while data:
             data = self._feed(data)
 
+    def close(self) -> None:
+        """Nothing is fed any more. The parser in C holds our methods: else they wait for the collector together."""
+        self._parser = None
+
     def _feed(self, data: bytes) -> bytes:
         """Feed the parser; return what it left: what stands behind a head that offers another protocol."""
         if not self._current.head_complete or self._current.complete:

@@ -73,7 +73,10 @@ async def _pass_on(exchange: Exchange, answer: Answer, data: bytes) -> None:
     elif block and (answer.content_seen or exchange.content_sent or not exchange.hold(block)):
         await exchange.send_events(block)
     if failed is not None:
-        raise failed
+        try:
+            raise failed
+        finally:
+            failed = None  # its traceback holds this frame: they would hold each other until the collector comes
 
 
 async def _wait_end(response: Response) -> None:

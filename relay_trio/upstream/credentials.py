@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,9 @@ _LENDER_S: Final = 30.0
 _FORGIVEN_AFTER_S: Final = 5.0
 """So long after a failure the lender is not asked again: a thousand requests are one question."""
 _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
+MAX_THREADS: Final = 8
+"""A thread that was given up holds its place until it ends. Of places of their own, so that lenders which hang never take
+those of others: names are looked up in the same threads."""
 MAX_WAITING: Final = 64
 """Lenders that wait to be asked: no configuration has so many accounts of this kind."""
 
@@ -68,6 +72,7 @@ class Tokens:
         self._kept: dict[Lender, _Kept] = {}
         self._failed: dict[Lender, float] = {}
         self._asked: dict[Lender, trio.Event] = {}
+        self._places = trio.CapacityLimiter(MAX_THREADS)
         self._send_lender, self._receive_lender = trio.open_memory_channel[Lender](MAX_WAITING)
 
     async def account(self, adaptor: Adaptor, account: ProviderAccount) -> ProviderAccount:
@@ -111,7 +116,7 @@ class Tokens:
         """Ask lenders, one after the other, until cancelled."""
         async for lender in self._receive_lender:
             try:
-                token = await borrowed(lender, self._borrow)
+                token = await borrowed(lender, self._borrow, self._places)
                 self._kept[lender] = _Kept(token.text, trio.current_time() + token.lifetime_s)
                 self._failed.pop(lender, None)
             except NotLent as error:
@@ -126,10 +131,16 @@ def lender_of(adaptor: Adaptor, account: ProviderAccount) -> Lender | None:
     return adaptor.lender(account) if isinstance(adaptor, BorrowsTokens) else None
 
 
-async def borrowed(lender: Lender, borrow: Callable[[Lender], Token] | None = None) -> Token:
-    """Borrow in a thread, which is left behind where it does not answer in time. Raises NotLent."""
+async def borrowed(
+    lender: Lender, borrow: Callable[[Lender], Token] | None = None, places: trio.CapacityLimiter | None = None
+) -> Token:
+    """Borrow in a thread, which is left behind where it does not answer in time. Raises NotLent.
+
+    `places` are those of the process, where it asks again and again.
+    """
     with trio.move_on_after(_LENDER_S):
-        return await trio.to_thread.run_sync(partial(borrow or borrow_token, lender), abandon_on_cancel=True)
+        ask = partial(borrow or borrow_token, lender)
+        return await trio.to_thread.run_sync(ask, abandon_on_cancel=True, limiter=places)
     raise NotLent(f"no answer within {_LENDER_S:g} s")
 
 
@@ -175,7 +186,7 @@ def _credentials(source: str) -> Any:
 
 
 _FILE_BYTES: Final = 1024 * 1024
-"""Credentials are a few KiB."""
+"""Credentials are a few KiB, and so are the answers that lend a token."""
 _UNKNOWN_LIFETIME_S: Final = 600.0
 
 
@@ -218,7 +229,21 @@ class _Asking:
 
         errors: Any = exceptions
         try:
-            answer = self.client.request(method, url, content=body, headers=headers, timeout=timeout or _LENDER_S)
+            limit_s = timeout or _LENDER_S
+            with self.client.stream(method, url, content=body, headers=headers, timeout=limit_s) as answer:
+                return _Answer(answer.status_code, answer.headers, _whole(answer, time.monotonic() + _LENDER_S))
         except httpx.HTTPError as error:
             raise errors.TransportError(str(error)) from error
-        return _Answer(answer.status_code, answer.headers, answer.content)
+
+
+def _whole(answer: httpx.Response, until: float) -> bytes:
+    """Return the body, which is to have come until then, on the monotonic clock. Raises NotLent.
+
+    A limit of httpx's is one of each read: a body that drips would keep the thread for ever.
+    """
+    body = bytearray()
+    for piece in answer.iter_bytes():
+        body += piece
+        if len(body) > _FILE_BYTES or time.monotonic() > until:
+            raise NotLent(f"{answer.url.host} sends an answer without end")
+    return bytes(body)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import parse_qs
 
 import attrs
+import httpx
 import pytest
 import trio
 from cryptography.hazmat.primitives import serialization
@@ -49,7 +52,7 @@ class Bank:
     takes_s: float = 0.0
     lent: list[Lender] = attrs.field(factory=list)
 
-    async def borrowed(self, lender: Lender, _: object) -> Token:
+    async def borrowed(self, lender: Lender, *_: object) -> Token:
         self.lent.append(lender)
         await trio.sleep(self.takes_s)
         if self.fails:
@@ -212,6 +215,51 @@ async def test_a_lender_that_hangs_is_given_up() -> None:
     with pytest.raises(NotLent, match="no answer within 30 s"):
         await borrowed(Lender("google"), hangs)
     released.set()
+
+
+async def test_lenders_that_hang_take_no_threads_of_others() -> None:
+    """Each is left behind in its own place, and when there is none left, none is started: names are looked up still."""
+    released, started = threading.Event(), []
+
+    def hangs(lender: Lender) -> Token:
+        started.append(lender)
+        released.wait()
+        return Token("late", 1)
+
+    async with trio.open_nursery() as nursery:
+        tokens = Tokens(Log(), hangs)
+        nursery.start_soon(tokens.run)
+        try:
+            for _ in range(credentials.MAX_THREADS + 2):
+                with pytest.raises(UpstreamFailed):
+                    await tokens.account(VERTEX, ACCOUNT)
+                await trio.sleep(6)
+            assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
+            assert len(started) <= credentials.MAX_THREADS
+        finally:
+            released.set()
+            nursery.cancel_scope.cancel(reason="the test has ended")
+
+
+async def sends_without_end(conversation: Conversation) -> None:
+    """Answer with more than a token can be."""
+    body = b'{"access_token": "' + b"y" * 2_000_000 + b'"}'
+    await conversation.send_in_place(200, ((b"content-type", b"application/json"),), body)
+
+
+@pytest.mark.real_clock
+async def test_a_lender_that_sends_without_end_is_given_up(tmp_path: Path) -> None:
+    """Its answer is not kept."""
+    async with open_fake_upstream(sends_without_end) as server:
+        with pytest.raises(NotLent, match=r"127\.0\.0\.1 sends an answer without end"):
+            await borrowed(Lender("google", a_service_account(tmp_path, f"{server.url}/token")))
+
+
+def test_an_answer_that_drips_ends_with_its_limit() -> None:
+    """Each read of it comes in time; the whole does not, and the thread is not kept for it."""
+    answer = httpx.Response(200, content=iter([b"{", b"}"]), request=httpx.Request("GET", "http://lender.example/"))
+    with pytest.raises(NotLent, match=r"lender\.example sends an answer without end"):
+        credentials._whole(answer, -math.inf)
 
 
 @pytest.mark.real_clock

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -231,19 +230,20 @@ class _Asking:
         try:
             limit_s = timeout or _LENDER_S
             with self.client.stream(method, url, content=body, headers=headers, timeout=limit_s) as answer:
-                return _Answer(answer.status_code, answer.headers, _whole(answer, time.monotonic() + _LENDER_S))
+                return _Answer(answer.status_code, answer.headers, _whole(answer))
         except httpx.HTTPError as error:
             raise errors.TransportError(str(error)) from error
 
 
-def _whole(answer: httpx.Response, until: float) -> bytes:
-    """Return the body, which is to have come until then, on the monotonic clock. Raises NotLent.
+def _whole(answer: httpx.Response) -> bytes:
+    """Return the body. Raises NotLent, and Cancelled in a thread that was given up.
 
     A limit of httpx's is one of each read: a body that drips would keep the thread for ever.
     """
     body = bytearray()
     for piece in answer.iter_bytes():
+        trio.from_thread.check_cancelled()
         body += piece
-        if len(body) > _FILE_BYTES or time.monotonic() > until:
+        if len(body) > _FILE_BYTES:
             raise NotLent(f"{answer.url.host} sends an answer without end")
     return bytes(body)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,7 +10,6 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import attrs
-import httpx
 import pytest
 import trio
 from cryptography.hazmat.primitives import serialization
@@ -255,11 +253,17 @@ async def test_a_lender_that_sends_without_end_is_given_up(tmp_path: Path) -> No
             await borrowed(Lender("google", a_service_account(tmp_path, f"{server.url}/token")))
 
 
-def test_an_answer_that_drips_ends_with_its_limit() -> None:
-    """Each read of it comes in time; the whole does not, and the thread is not kept for it."""
-    answer = httpx.Response(200, content=iter([b"{", b"}"]), request=httpx.Request("GET", "http://lender.example/"))
-    with pytest.raises(NotLent, match=r"lender\.example sends an answer without end"):
-        credentials._whole(answer, -math.inf)
+@pytest.mark.real_clock
+async def test_a_thread_that_was_given_up_ends_at_the_next_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each read of an answer that drips comes in time; the whole never does, and no thread is kept for it."""
+    monkeypatch.setattr(credentials, "_LENDER_S", 1.0)
+    async with open_fake_upstream("endless-drip;interval=0.1") as server:
+        with pytest.raises(NotLent, match="no answer within 1 s"):
+            await borrowed(Lender("google", a_service_account(tmp_path, f"{server.url}/token")))
+        with trio.fail_after(20):
+            await server.wait_no_connections()
 
 
 @pytest.mark.real_clock

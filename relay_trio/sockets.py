@@ -105,8 +105,9 @@ class HubSocket:
         self._reads = 0
         self.fd = raw.fileno()
         self.on_hangup = on_hangup
-        self.on_readable: _Callback | None = None
-        """Is called when there may be something to read, also while nobody waits for it."""
+        self.on_readable: Callable[[], object] | None = None
+        """Is called when there may be something to read, also while nobody waits for it. True: that was dealt with, and
+        whoever waits for it need not wake."""
         self.hung_up = False
         self.broken: OSError | None = None
         """What a hub has met when it looked: the system tells it once, and after that says that the stream has ended."""
@@ -158,6 +159,13 @@ class HubSocket:
         if sent < len(data):
             self.writable = False
         return sent
+
+    async def wait_readable(self) -> None:
+        """Return when a read may bring something. Checkpoint."""
+        if self.readable:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._hub.wait_readable(self)
 
     async def wait_writable(self) -> None:
         """Return when a write may be accepted. Checkpoint."""
@@ -393,14 +401,13 @@ if sys.platform == "linux":
                 return
             if events & (select.EPOLLIN | _GONE):
                 sock.readable = True
+                dealt_with = sock.on_readable is not None and sock.on_readable() is True and not events & _GONE
                 reader = sock.reader
-                if reader is not None:
+                if reader is not None and not dealt_with:
                     sock.reader = None
                     if sock.writer is reader:
                         sock.writer = None
                     trio.lowlevel.reschedule(reader)
-                if sock.on_readable is not None:
-                    sock.on_readable()
             if events & (select.EPOLLOUT | _GONE):
                 sock.writable = True
                 writer = sock.writer

@@ -112,6 +112,13 @@ class Wire:
     ended: bool = False
     """The answer was said to be complete."""
 
+    _unstuck: trio.Event = attrs.field(factory=trio.Event)
+
+    def unstick(self) -> None:
+        """Let stuck writes go on."""
+        self.stuck = False
+        self._unstuck.set()
+
     def on_disconnect(self, callback: Callable[[], None]) -> None:
         """The client stays."""
 
@@ -134,13 +141,32 @@ class Wire:
         """Take a head."""
         self.heads.append((status, dict(headers)))
 
+    all_sent: bool = True
+    """The client takes what is sent at once."""
+
+    takes_all: bool = True
+    """What is sent without a wait is all taken."""
+
+    def send_now(self, data: bytes) -> None:
+        """Take what is sent."""
+        assert self.all_sent
+        if self.fails_with is not None:
+            raise self.fails_with
+        self.bodies.append(data)
+        self.all_sent = self.takes_all
+
+    async def flush(self) -> None:
+        """Let the client take it."""
+        await trio.lowlevel.checkpoint()
+        self.all_sent = True
+
     async def send(self, data: bytes, *, more: bool) -> None:
         """Take what is sent."""
         await trio.lowlevel.checkpoint()
         if self.fails_with is not None:
             raise self.fails_with
         if self.stuck:
-            await trio.sleep_forever()
+            await self._unstuck.wait()
         self.bodies.append(data)
         self.ended = self.ended or not more
 

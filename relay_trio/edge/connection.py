@@ -296,16 +296,29 @@ class ClientConnection:
 
         Raises LimitReached when a write makes no progress for the client-write limit, OSError when the client is gone.
         """
-        assert self._sock is not None
         if self._unsent:
-            await self._flush()
+            await self.flush()
+        self.write_now(data)
+        if self._unsent:
+            await self.flush()
+
+    @property
+    def all_sent(self) -> bool:
+        """The kernel has taken all that was written."""
+        return not self._unsent
+
+    def write_now(self, data: bytes) -> None:
+        """Write what the kernel takes now and keep the rest: only if nothing was kept before. Raises OSError."""
+        assert self._sock is not None
         sent = self._sock.send_now(data)
         if sent < len(data):
             self._unsent = memoryview(data)[sent:]
-            await self._flush()
 
-    async def _flush(self) -> None:
+    async def flush(self) -> None:
+        """Write what was kept. Raises LimitReached when a write makes no progress for the client-write limit, OSError."""
         assert self._sock is not None
+        if not self._unsent:
+            return
         with LimitedPhase("client_write", self._write_limit) as phase:
             while self._unsent:
                 await self._sock.wait_writable()
@@ -319,7 +332,7 @@ class ClientConnection:
         """End an answer that is not complete: FIN without the last chunk, after everything that was written."""
         with shielded(_REST_S):
             if self._unsent:
-                await self._flush()
+                await self.flush()
         if not self._unsent:
             await self._linger()
 

@@ -52,8 +52,21 @@ class Connection(Protocol):
         """Read until the request has another piece or is complete. Raises OSError, trio.BrokenResourceError."""
         ...
 
+    @property
+    def all_sent(self) -> bool:
+        """The kernel has taken all that was written."""
+        ...
+
     async def write(self, data: bytes) -> None:
         """Write it all. Raises LimitReached, OSError."""
+        ...
+
+    def write_now(self, data: bytes) -> None:
+        """Write what the kernel takes now and keep the rest. Raises OSError."""
+        ...
+
+    async def flush(self) -> None:
+        """Write what was kept. Raises LimitReached, OSError."""
         ...
 
 
@@ -101,20 +114,36 @@ class HTTPExchange:
         """
         if not more:
             self._connection.answer_complete()
-        if self._chunked or self._silent:
-            data = self._framed(data, last=not more)
-        if self._head:
-            data = self._head + data
-            self._head = b""
+        data = self._framed(data, last=not more)
         if data:
             await self._connection.write(data)
         self.finished = not more
 
+    @property
+    def all_sent(self) -> bool:
+        """The kernel has taken all that was to be sent."""
+        return self._connection.all_sent
+
+    def send_now(self, data: bytes) -> None:
+        """Write what goes out at once of a piece that is not the last, and keep the rest. Only if `all_sent`."""
+        data = self._framed(data, last=False)
+        if data:
+            self._connection.write_now(data)
+
+    async def flush(self) -> None:
+        """Write what was kept. Raises LimitReached (phase client_write) and OSError."""
+        await self._connection.flush()
+
     def _framed(self, body: bytes, *, last: bool) -> bytes:
+        """Return the bytes of the next piece: what of the head has not left, and the piece in its frame."""
+        head, self._head = self._head, b""
         if self._silent:
-            return b""
-        chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-        return chunk + b"0\r\n\r\n" if last else chunk
+            return head
+        if not self._chunked:
+            return head + body
+        if last:
+            return b"%b%x\r\n%b\r\n0\r\n\r\n" % (head, len(body), body) if body else head + b"0\r\n\r\n"
+        return b"%b%x\r\n%b\r\n" % (head, len(body), body) if body else head
 
     def start(self, status: int, headers: Iterable[Header]) -> None:
         """Say status and headers; they leave with the first piece of the body."""

@@ -1,10 +1,14 @@
 """From the provider to the client: a stream event by event, or a body piece by piece, never more than one read ahead.
 
-What one upstream read gave leaves in one write; a client that is slow slows the reading down, since the next read waits
-for the write. The end must be proven: a stream that ends without its wire's terminal event is an error (guarantee G5).
+What one upstream read gave leaves in one write, and as long as the client takes what is written nothing waits: such a piece
+goes across in the hub's own turn, and the request's task sleeps on. A client that is slow slows the reading down, since the
+next read waits for the write. The end must be proven: a stream that ends without its wire's terminal event is an error
+(guarantee G5).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import trio
 
@@ -14,7 +18,7 @@ from relay_trio.channels.channel import ChannelClocks
 from relay_trio.errors import UpstreamFailed
 from relay_trio.relay.exchange import Exchange
 from relay_trio.scopes.phase import UNLIMITED, LimitedPhase
-from relay_trio.upstream.transport import Response
+from relay_trio.upstream.transport import Response, pass_pieces
 
 _AFTER_THE_END_S = 1.0
 """How long the framing's end is waited for after the stream's own end, so that the connection can serve again."""
@@ -38,45 +42,94 @@ async def deliver_events(exchange: Exchange, response: Response, answer: Answer,
 
 async def _pass_all(exchange: Exchange, response: Response, answer: Answer) -> None:
     """Pass on what comes until the terminal event or the end. The total alone bounds it."""
-    while not answer.complete and (data := await response.receive()):
-        await _pass_on(exchange, answer, data)
+    passing = Passing(exchange, answer)
+    while not await pass_pieces(response, passing.take):
+        await passing.settle()
+        if answer.complete:
+            return
 
 
 async def _pass_all_timed(exchange: Exchange, response: Response, answer: Answer, clocks: ChannelClocks) -> None:
     """Pass on what comes under two clocks: until the first event with content, then between two reads."""
     idle = clocks.idle or UNLIMITED
     with LimitedPhase("first_event", clocks.first_event or UNLIMITED) as phase:
-        while not answer.complete and (data := await response.receive()):
+        passing = Passing(exchange, answer, lambda: phase.turn_into("idle", idle))
+        while not await pass_pieces(response, passing.take):
             if answer.content_seen:
                 phase.pause()  # a slow client is not a silent provider
-            await _pass_on(exchange, answer, data)
+            await passing.settle()
+            if answer.complete:
+                return
             if answer.content_seen:
                 phase.turn_into("idle", idle)
 
 
-async def _pass_on(exchange: Exchange, answer: Answer, data: bytes) -> None:
-    """Translate what one read gave and send it; what came before a failure is the client's all the same."""
-    exchange.record.chunks_in += 1
-    exchange.record.upstream_bytes_in += len(data)
-    events: list[bytes] = []
-    failed: AnswerFailed | None = None
-    try:
-        events.extend(answer.chunks(data))
-    except AnswerFailed as error:
-        failed = error
-    block = events[0] if len(events) == 1 else b"".join(events)
-    if answer.content_seen and exchange.record.first_event_s is None:
-        exchange.record.first_event_s = exchange.scope.age
-        exchange.scope.clock.enter("stream")
-    if answer.complete and failed is None:
-        await exchange.finish_events(block)
-    elif block and (answer.content_seen or exchange.content_sent or not exchange.hold(block)):
-        await exchange.send_events(block)
-    if failed is not None:
+class Passing:
+    """Passes pieces of a stream on: `take` at once what nothing has to be waited for, `settle` the rest.
+
+    `heard` is called for each piece once the stream has said something.
+    """
+
+    __slots__ = ("_answer", "_block", "_exchange", "_failure", "_heard")
+
+    def __init__(self, exchange: Exchange, answer: Answer, heard: Callable[[], None] | None = None) -> None:
+        self._exchange = exchange
+        self._answer = answer
+        self._heard = heard
+        self._block = b""
+        """What was translated and could not be sent at once."""
+        self._failure: AnswerFailed | None = None
+
+    def take(self, data: bytes) -> bool:
+        """Translate what one read gave, and send it if that needs no wait. False: `settle` has something to do.
+
+        Raises OSError (the client).
+        """
+        exchange, answer = self._exchange, self._answer
+        exchange.record.chunks_in += 1
+        exchange.record.upstream_bytes_in += len(data)
+        block = self._translated(data)
+        if answer.content_seen:
+            if self._heard is not None:
+                self._heard()
+            if exchange.record.first_event_s is None:
+                exchange.record.first_event_s = exchange.scope.age
+                exchange.scope.clock.enter("stream")
+        if answer.complete or self._failure is not None:
+            self._block = block
+            return False
+        if not block or not (answer.content_seen or exchange.content_sent or not exchange.hold(block)):
+            return True
+        if exchange.send_events_now(block):
+            return exchange.all_sent
+        self._block = block
+        return False
+
+    def _translated(self, data: bytes) -> bytes:
+        """Return what the client gets for it; what came before a failure is the client's all the same."""
+        events: list[bytes] = []
         try:
-            raise failed
+            events.extend(self._answer.chunks(data))
+        except AnswerFailed as error:
+            self._failure = error
+        return events[0] if len(events) == 1 else b"".join(events)
+
+    async def settle(self) -> None:
+        """Send what was left over, wait until the client has taken it, and raise what failed."""
+        exchange = self._exchange
+        block, self._block = self._block, b""
+        if self._failure is None and self._answer.complete:
+            await exchange.finish_events(block)
+            return
+        if block and (self._answer.content_seen or exchange.content_sent or not exchange.hold(block)):
+            await exchange.send_events(block)
+        else:
+            await exchange.flush()
+        try:
+            if self._failure is not None:
+                raise self._failure
         finally:
-            failed = None  # its traceback holds this frame: they would hold each other until the collector comes
+            self._failure = None  # its traceback holds this frame, and the frame holds us
 
 
 async def _wait_end(response: Response) -> None:

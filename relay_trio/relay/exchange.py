@@ -65,8 +65,21 @@ class ClientSide(Protocol):
         """Say status and headers; they leave with the first piece of the body."""
         ...
 
+    @property
+    def all_sent(self) -> bool:
+        """The kernel has taken all that was to be sent: another piece may be tried at once."""
+        ...
+
     async def send(self, data: bytes, *, more: bool) -> None:
         """Write the next piece of the answer; without `more` it is the last. Raises LimitReached, OSError."""
+        ...
+
+    def send_now(self, data: bytes) -> None:
+        """Write what goes out at once of the next piece and keep the rest, which `flush` sends. Only if `all_sent`."""
+        ...
+
+    async def flush(self) -> None:
+        """Write what was kept. Raises LimitReached, OSError."""
         ...
 
 
@@ -247,6 +260,34 @@ class Exchange:
             await self._keepalive_done.wait()
         await self._send_body(self._opened(data), more=True)
 
+    def send_events_now(self, data: bytes) -> bool:
+        """As `send_events`, but without a wait: False, and nothing was sent, where one would be needed first.
+
+        What the client does not take at once is kept for `flush`. Raises OSError.
+        """
+        side = self.request.side
+        if self._keepalive_done is not None or self._sending or not side.all_sent:
+            return False
+        data = self._opened(data)
+        side.send_now(data)
+        self._note_sent(data)
+        return True
+
+    @property
+    def all_sent(self) -> bool:
+        """The client has taken what was sent, as far as the kernel goes."""
+        return self.request.side.all_sent
+
+    async def flush(self) -> None:
+        """Wait until the client has taken what was sent, as far as the kernel goes. Raises LimitReached, OSError."""
+        if self._keepalive_done is not None:
+            await self._keepalive_done.wait()
+        self._sending = True
+        try:
+            await self.request.side.flush()
+        finally:
+            self._sending = False
+
     async def finish_events(self, data: bytes) -> None:
         """Send the last events and the end of the stream in one write."""
         if self._keepalive_done is not None:
@@ -357,6 +398,9 @@ class Exchange:
             await self.request.side.send(data, more=more)
         finally:
             self._sending = False
+        self._note_sent(data)
+
+    def _note_sent(self, data: bytes) -> None:
         if self.streaming:
             self.last_sent = self.scope.clock.now()
         self.scope.bytes_out += len(data)

@@ -24,6 +24,11 @@ _FIRST_FINAL_STATUS = 200
 _BODILESS = frozenset({204, 304})
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
+_IN_THE_MIDDLE = "in the middle of its answer"
+
+Take = Callable[[bytes], bool]
+"""Deals with a piece of a body, without waiting. False: it has, but the next one cannot come before something was waited for."""
+
 
 class UpstreamConnection:
     """One connection and the answer that is being read from it. Owned by one task."""
@@ -136,7 +141,53 @@ class UpstreamConnection:
         while not self._parts:
             if self.ended:
                 return b""
-            await self._read_once("answer", "in the middle of its answer")
+            await self._read_once("answer", _IN_THE_MIDDLE)
+        return self._taken_parts()
+
+    async def pass_to(self, take: Take) -> bool:
+        """Give `take` each piece of the body as it comes, in the hub's own turn, until it wants no more or the end is proven.
+
+        True: that is the end. False: `take` has said that something must be waited for; it has taken what it was given.
+        Raises UpstreamFailed as `receive` does, and whatever `take` raises.
+        """
+        while True:
+            if self._parts and not take(self._taken_parts()):
+                return False
+            if self.ended:
+                return True
+            if self.sock.readable:
+                await self._read_once("answer", _IN_THE_MIDDLE)
+            elif not await self._wait_passing(take):
+                return False
+
+    async def _wait_passing(self, take: Take) -> bool:
+        """Wait until the connection's task must see to what has come; False if that is because `take` wants no more."""
+        passing = _Passing(self, take)
+        self.sock.on_readable = passing.on_readable
+        try:
+            await self.sock.wait_readable()
+        except trio.ClosedResourceError as error:
+            raise _broke("answer", _IN_THE_MIDDLE) from error
+        finally:
+            self.sock.on_readable = None
+        passing.raise_failure()
+        return not passing.stopped
+
+    def take_now(self, take: Take) -> bool:
+        """Read once and give `take` what that brought; False if it wants no more. Raises as `pass_to` does."""
+        try:
+            data = self.sock.receive_now()
+        except OSError as error:
+            raise _broke("answer", _IN_THE_MIDDLE) from error
+        if data is None:
+            return True
+        if not data:
+            self.sock.readable = True  # the end: it is read again, by the task
+            return True
+        self._feed(data, "answer")
+        return not self._parts or take(self._taken_parts())
+
+    def _taken_parts(self) -> bytes:
         parts = self._parts
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
@@ -244,6 +295,38 @@ class UpstreamConnection:
         """Close at once, without a checkpoint."""
         self.sock.close()
         self._parser = None  # it holds our methods: they would hold each other until the collector comes
+
+
+class _Passing:
+    """What the hub calls while an answer's task is parked: pieces go through here without waking it."""
+
+    __slots__ = ("_connection", "_failure", "_take", "stopped")
+
+    def __init__(self, connection: UpstreamConnection, take: Take) -> None:
+        self._connection = connection
+        self._take = take
+        self.stopped = False
+        self._failure: Exception | None = None
+
+    def on_readable(self) -> bool:
+        """Pass on what has come. True: the task may sleep on. Whatever fails is the task's to raise, never the hub's."""
+        connection = self._connection
+        try:
+            self.stopped = not connection.take_now(self._take)
+        except Exception as error:  # noqa: BLE001 - raised again in the task that waits
+            self._failure = error
+        if self.stopped or self._failure is not None or connection.ended or connection.sock.readable:
+            connection.sock.on_readable = None  # the task wakes, and sees to what comes from here on
+            return False
+        return True
+
+    def raise_failure(self) -> None:
+        """Raise what failed in the hub's turn, if anything did."""
+        try:
+            if self._failure is not None:
+                raise self._failure
+        finally:
+            self._failure = None  # its traceback holds this frame, and the frame holds us
 
 
 def _broke(phase: str, when: str) -> UpstreamFailed:

@@ -23,7 +23,7 @@ from relay_trio.scopes.balance import Balance
 from relay_trio.scopes.phase import Limit, LimitedPhase, PhaseClock
 from relay_trio.sockets import Hub
 from relay_trio.upstream.connect import open_connection
-from relay_trio.upstream.connection import UpstreamConnection
+from relay_trio.upstream.connection import Take, UpstreamConnection
 from relay_trio.upstream.pool import Key, Pool
 from relay_trio.upstream.target import Origin, Route, split_url
 
@@ -99,6 +99,12 @@ class UpstreamResponse:
             raise trio.ClosedResourceError("the response was closed")
         return await self._connection.receive()
 
+    async def pass_to(self, take: Take) -> bool:
+        """Give `take` each piece as it comes, until it wants no more (False) or the body's proven end (True)."""
+        if self._connection is None:
+            raise trio.ClosedResourceError("the response was closed")
+        return await self._connection.pass_to(take)
+
     async def aclose(self) -> None:
         """Give the connection back or close it. No checkpoint, so nothing can come between."""
         self.close()
@@ -109,6 +115,19 @@ class UpstreamResponse:
         if connection is not None:
             self._connection = None
             self._transport.release(self._key, connection)
+
+
+async def pass_pieces(response: Response, take: Take) -> bool:
+    """Give `take` each piece of a body as it comes, until it wants no more (False) or the body's proven end (True).
+
+    On our own connections that costs the waiting task no turn of its own. Raises UpstreamFailed, and what `take` raises.
+    """
+    if isinstance(response, UpstreamResponse):
+        return await response.pass_to(take)
+    while piece := await response.receive():
+        if not take(piece):
+            return False
+    return True
 
 
 class Transport(httpx.AsyncBaseTransport):

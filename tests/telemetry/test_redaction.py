@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay_trio.telemetry import redaction
 from relay_trio.telemetry.redaction import REDACTED, Redactor
 
 KEY = "sk-proj-abc123XYZ_def456-wxyz"
@@ -110,3 +113,15 @@ def test_fields_are_cleaned_in_depth() -> None:
     fields: dict[str, object] = {"event": "x", "n": 1, "list": [KEY, {"inner": KEY}], "text": KEY}
     Redactor([KEY]).clean_fields(fields)
     assert fields == {"event": "x", "n": 1, "list": [REDACTED, {"inner": REDACTED}], "text": REDACTED}
+
+
+@pytest.mark.parametrize("shape", redaction._SHAPES, ids=lambda shape: shape[0][0])
+def test_no_shape_is_passed_over_for_want_of_its_words(shape: tuple[tuple[str, ...], re.Pattern[str], str]) -> None:
+    """Whatever has a credential's shape holds one of the words that the shape is looked for by."""
+    words, pattern, _ = shape
+
+    @given(st.from_regex(pattern, alphabet=st.characters(max_codepoint=127)))
+    def has_a_word(text: str) -> None:
+        assert any(word in text.lower() for word in words)
+
+    has_a_word()

@@ -203,20 +203,23 @@ class Relaying:
     def _log(
         self, exchange: Exchange, failure: RelayError, candidate: Candidate, step: GiveUp | tuple[Candidate, ...]
     ) -> None:
-        upstream_status = failure.upstream_status if isinstance(failure, UpstreamAnswered) else None
-        self.services.meter.attempt_finished(candidate.channel.name, failure.phase or exchange.scope.clock.current)
-        self.services.log.warning(
-            "attempt_failed",
-            request_id=exchange.scope.id,
-            attempt=exchange.record.attempts,
-            channel=candidate.channel.name,
-            key_number=candidate.key.number,
-            phase=failure.phase or exchange.scope.clock.current,
-            upstream_status=upstream_status,
-            why=failure.sentence if isinstance(failure, UpstreamAnswered) else failure.message,
-            cause=None if failure.__cause__ is None else repr(failure.__cause__),
-            next=f"none: {step.value}" if isinstance(step, GiveUp) else f"channel {step[0].channel.name}",
-        )
+        answered = failure if isinstance(failure, UpstreamAnswered) else None
+        channel = candidate.channel.name
+        phase = failure.phase or exchange.scope.clock.current
+        self.services.meter.attempt_finished(channel, phase)
+        fields: dict[str, object] = {
+            "event": "attempt_failed",
+            "request_id": exchange.scope.id,
+            "attempt": exchange.record.attempts,
+            "channel": channel,
+            "key_number": candidate.key.number,
+            "phase": phase,
+            "upstream_status": None if answered is None else answered.upstream_status,
+            "why": failure.message if answered is None else answered.sentence,
+            "cause": None if failure.__cause__ is None else repr(failure.__cause__),
+            "next": f"none: {step.value}" if isinstance(step, GiveUp) else f"channel {step[0].channel.name}",
+        }
+        self.services.log.line("warning", fields)
 
 
 @attrs.frozen(eq=False)

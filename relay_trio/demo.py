@@ -110,6 +110,7 @@ class DemoResponse:
     ) -> None:
         self.status = status
         self.headers = headers
+        self.fields = dict(reversed(headers))
         self.reused = False
         self._pieces: Iterator[bytes] | None = pieces
         self._interval_s = interval_s

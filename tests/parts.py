@@ -195,7 +195,7 @@ def exchange(
         request,
         Record(of, "POST", request.path, request.client, dialect.name),
         dialect,
-        extra_headers=[],
+        extra_headers=[(b"x-request-id", of.id.encode())],
         clean=lambda text: text.replace("sk-secret", "***"),
         body=body or Limit(60, "RELAY_BODY_TIMEOUT"),
     )

@@ -50,8 +50,9 @@ _GEMINI_KEY = re.compile(rb"(?:^|&)key=")
 
 def place_of(method: str, raw_path: bytes, query: bytes, fields: Mapping[bytes, bytes]) -> Place:
     """Return what a request is for, by its path and, where two providers share it, by its headers and its query."""
+    names_gemini = not _NAMES_GEMINI.isdisjoint(fields) or (bool(query) and _GEMINI_KEY.search(query) is not None)
     return _place(
-        method, raw_path, b"anthropic-version" in fields, _names_gemini(query, fields), asks_for_events(query)
+        method, raw_path, b"anthropic-version" in fields, names_gemini, bool(query) and asks_for_events(query)
     )
 
 
@@ -70,10 +71,6 @@ def _place(method: str, raw_path: bytes, names_anthropic: bool, names_gemini: bo
 
 
 _STREAM_METHOD = b":streamGenerateContent"
-
-
-def _names_gemini(query: bytes, fields: Mapping[bytes, bytes]) -> bool:
-    return not _NAMES_GEMINI.isdisjoint(fields) or (bool(query) and _GEMINI_KEY.search(query) is not None)
 
 
 def nearest_path(path: bytes) -> str | None:

@@ -41,5 +41,7 @@ def own_path(path: str) -> tuple[OwnPath | None, str]:
     plain = _PLAIN.get(path)
     if plain is not None:
         return plain, ""
-    parent, _, last = path.rpartition("/")
-    return (_WITH_ID.get(parent + "/"), last) if last else (None, "")
+    for parent, own in _WITH_ID.items():
+        if path.startswith(parent) and len(path) > len(parent) and "/" not in path[len(parent) :]:
+            return own, path[len(parent) :]
+    return None, ""

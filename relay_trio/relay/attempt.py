@@ -94,7 +94,7 @@ class Attempt:
     async def _answer(self, response: Response, model: str | None) -> None:
         call, adaptor = self.call, self.candidate.channel.adaptor
         record = self.exchange.record
-        record.upstream_request_id = header_fields.upstream_request_id(response.headers)
+        record.upstream_request_id = header_fields.upstream_request_id(response.fields)
         if response.status >= _FIRST_ERROR_STATUS:
             raise await read_failure(response, adaptor, self.exchange.scope.clock)
         if wire_of(call.endpoint, stream=call.stream) is None:
@@ -116,7 +116,7 @@ class Attempt:
                 self.services.affinity.learn(answer.stored_id, self.candidate.id)
 
     async def _pass_events(self, response: Response, answer: Answer) -> None:
-        content_type = header_fields.value(response.headers, b"content-type") or b""
+        content_type = response.fields.get(b"content-type", b"")
         if not content_type.lower().startswith(getattr(answer, "stream_type", b"text/event-stream")):
             body, _ = await _read_bounded(response)
             _raise_error_inside(answer, body)
@@ -155,7 +155,7 @@ class Attempt:
     async def _pass_body(self, response: Response) -> None:
         """Pass on what no wire reads. Until the first piece is here another attempt may follow."""
         headers = self._headers(response)
-        length = header_fields.value(response.headers, b"content-length")
+        length = response.fields.get(b"content-length")
         if length is not None:
             headers.append((b"content-length", length))
         first = await response.receive()
@@ -169,7 +169,7 @@ class Attempt:
     def _learn_made(self, response: Response, first: bytes) -> None:
         if self.call.endpoint.stored is None or self.call.method != b"POST":
             return
-        content_type = header_fields.value(response.headers, b"content-type") or b""
+        content_type = response.fields.get(b"content-type", b"")
         made = id_in_answer(first) if content_type.startswith(b"application/json") else None
         if made is not None:
             self.services.affinity.learn(made, self.candidate.id)
@@ -183,7 +183,7 @@ class Attempt:
 
 def _readable(response: Response) -> Response:
     """Return the response with its body inflated: `identity` was asked for, but not everybody listens."""
-    encoding = header_fields.value(response.headers, b"content-encoding")
+    encoding = response.fields.get(b"content-encoding")
     if encoding is None or encoding.lower() in {b"identity", b""}:
         return response
     return DecodedResponse(response, encoding)

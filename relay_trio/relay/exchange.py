@@ -389,8 +389,7 @@ class Exchange:
         self.record.status = status
 
     def _start(self, status: int, headers: list[Header]) -> None:
-        id_header = (b"x-request-id", self.scope.id.encode("ascii"))
-        self.request.side.start(status, [*headers, id_header, *self._extra_headers])
+        self.request.side.start(status, headers + self._extra_headers)
 
     async def _send_body(self, data: bytes, *, more: bool) -> None:
         self._sending = True

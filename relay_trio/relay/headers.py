@@ -7,7 +7,7 @@ make a client talk to somebody else than us (Alt-Svc), or tell a provider who ou
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from adaptors.values import Header, Headers
 
@@ -71,9 +71,9 @@ def value(headers: Iterable[Header], name: bytes) -> bytes | None:
     return None
 
 
-def upstream_request_id(headers: Headers | list[Header]) -> str | None:
+def upstream_request_id(fields: Mapping[bytes, bytes]) -> str | None:
     """Return the provider's own id of a request: `request-id` at Anthropic, `x-request-id` elsewhere."""
-    found = value(headers, b"x-request-id") or value(headers, b"request-id")
+    found = fields.get(b"x-request-id") or fields.get(b"request-id")
     return None if found is None else found.decode("latin-1")[:_MAX_ID_BYTES]
 
 

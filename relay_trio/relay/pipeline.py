@@ -124,7 +124,7 @@ def _total(total: Limit, wanted: bytes | None) -> Limit:
 
 def _extra_headers(settings: Settings, request: ClientRequest, dialect: Dialect, request_id: str) -> list[Header]:
     """Return what every answer to this request carries beside its own fields."""
-    extra: list[Header] = []
+    extra: list[Header] = [(b"x-request-id", request_id.encode("ascii"))]
     if dialect.name == "anthropic":
         extra.append((b"request-id", request_id.encode("ascii")))  # where that SDK reads it
     if settings.cors_origins:

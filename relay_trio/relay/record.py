@@ -56,9 +56,7 @@ class Record:
     def fields(self) -> dict[str, object]:
         """Return the fields of `request_finished`, in the order in which one reads them."""
         scope = self.scope
-        clock = scope.clock
-        usage = self.usage
-        return {
+        fields: dict[str, object] = {
             "event": "request_finished",
             "request_id": scope.id,
             "key": self.key,
@@ -66,31 +64,59 @@ class Record:
             "method": self.method,
             "path": self.path,
             "dialect": self.dialect,
-            "stream": self.stream or None,
             "model": self.model,
             "channel": self.channel,
             "status": self.status,
             "outcome": self.outcome,
-            "phase": None if self.outcome is _COMPLETED else self.phase or clock.current,
-            "ended_with": self.ended_with,
-            "setting": self.setting,
-            "attempts": self.attempts or None,
-            "upstream_request_id": self.upstream_request_id,
-            "ms_queue": clock.milliseconds("queue"),
-            "ms_connect": clock.milliseconds("connect"),
-            "ms_headers": clock.milliseconds("headers"),
-            "ms_first_event": None if self.first_event_s is None else round(self.first_event_s * 1000, 3),
-            "ms_total": round(self.total_s * 1000, 3),
-            "bytes_in": scope.bytes_in,
-            "bytes_out": scope.bytes_out,
-            "chunks_in": self.chunks_in or None,
-            "chunks_out": self.chunks_out or None,
-            "keepalives": self.keepalives or None,
-            "input_tokens": usage and usage.input_tokens,
-            "output_tokens": usage and usage.output_tokens,
-            "cached_tokens": (usage and usage.cached_tokens) or None,
-            "reasoning_tokens": (usage and usage.reasoning_tokens) or None,
-            "usage_source": "upstream" if usage else None,
-            "dropped": self.dropped or None,
-            "left_open": scope.holding + len(scope.helpers),
         }
+        if self.outcome is not _COMPLETED:
+            fields |= {
+                "phase": self.phase or scope.clock.current,
+                "ended_with": self.ended_with,
+                "setting": self.setting,
+            }
+        if self.stream:
+            fields["stream"] = True
+        if self.attempts:
+            fields["attempts"] = self.attempts
+            fields["upstream_request_id"] = self.upstream_request_id
+        self._add_times(fields)
+        self._add_sizes(fields)
+        if self.dropped:
+            fields["dropped"] = self.dropped
+        fields["left_open"] = scope.holding + len(scope.helpers)
+        return fields
+
+    def _add_times(self, fields: dict[str, object]) -> None:
+        clock = self.scope.clock
+        for phase, name in _PHASES_TOLD:
+            if phase in clock.spent:
+                fields[name] = clock.milliseconds(phase)
+        if self.first_event_s is not None:
+            fields["ms_first_event"] = round(self.first_event_s * 1000, 3)
+        fields["ms_total"] = round(self.total_s * 1000, 3)
+
+    def _add_sizes(self, fields: dict[str, object]) -> None:
+        fields["bytes_in"] = self.scope.bytes_in
+        fields["bytes_out"] = self.scope.bytes_out
+        if self.chunks_in:
+            fields["chunks_in"] = self.chunks_in
+        if self.chunks_out:
+            fields["chunks_out"] = self.chunks_out
+        if self.keepalives:
+            fields["keepalives"] = self.keepalives
+        if self.usage is not None:
+            fields |= _tokens(self.usage)
+
+
+_PHASES_TOLD = (("queue", "ms_queue"), ("connect", "ms_connect"), ("headers", "ms_headers"))
+
+
+def _tokens(usage: Usage) -> dict[str, object]:
+    tokens: dict[str, object] = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+    if usage.cached_tokens:
+        tokens["cached_tokens"] = usage.cached_tokens
+    if usage.reasoning_tokens:
+        tokens["reasoning_tokens"] = usage.reasoning_tokens
+    tokens["usage_source"] = "upstream"
+    return tokens

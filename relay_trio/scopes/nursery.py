@@ -35,6 +35,7 @@ class NurseryRegistry:
         self._live: dict[int, RequestScope] = {}
         self._serials = itertools.count(1)
         self._left = trio.Event()
+        self._waited_for = 0
         self._minute_peak = 0
         self._minutes: collections.deque[int] = collections.deque(maxlen=_MINUTES_KEPT)
 
@@ -68,14 +69,18 @@ class NurseryRegistry:
         """The nursery has closed: all its tasks have ended."""
         del self._live[serial]
         self.balance.nurseries.closed += 1
-        if self._left.statistics().tasks_waiting:
+        if self._waited_for:
             left, self._left = self._left, trio.Event()
             left.set()
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         """Return when the condition holds; it is looked at whenever a nursery has closed. Checkpoint unless it holds."""
         while not condition():
-            await self._left.wait()
+            self._waited_for += 1
+            try:
+                await self._left.wait()
+            finally:
+                self._waited_for -= 1
 
     def turn_minute(self) -> None:
         """A minute is over: keep its peak. Called by the watchdog."""

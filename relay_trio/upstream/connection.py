@@ -34,7 +34,7 @@ class UpstreamConnection:
     """One connection and the answer that is being read from it. Owned by one task."""
 
     __slots__ = (
-        "_bodiless", "_head_bytes", "_parser", "_parts", "_surplus", "_until_close", "answered", "ended", "headers",
+        "_bodiless", "_head_bytes", "_parser", "_parts", "_surplus", "_until_close", "answered", "ended", "fields", "headers",
         "http_10", "idle_limit_s", "idle_until", "reused", "sent", "sock", "status", "wants_keepalive",
     )  # fmt: skip
 
@@ -62,6 +62,8 @@ class UpstreamConnection:
         self._until_close = True
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
+        self.fields: dict[bytes, bytes] = {}
+        """The headers by name, once they are all here; of those that came more than once, the first."""
         self.http_10 = False
         self.wants_keepalive = False
         self.answered = False
@@ -248,7 +250,8 @@ class UpstreamConnection:
         if len(self.headers) > _MAX_HEAD_FIELDS:
             raise AnswerBroken("The provider's answer has too many header fields.", phase="headers")
         self.status = status
-        self._until_close = _FRAMING.isdisjoint(dict(self.headers))
+        self.fields = fields = dict(reversed(self.headers))
+        self._until_close = _FRAMING.isdisjoint(fields)
         self.http_10 = self._parser.get_http_version() == "1.0"
         self.wants_keepalive = self._parser.should_keep_alive()
         if self._bodiless or status in _BODILESS:

@@ -37,6 +37,7 @@ class DecodedResponse:
         self._given = 0
         self.status = response.status
         self.headers: list[Header] = [field for field in response.headers if field[0] != b"content-encoding"]
+        self.fields = {name: value for name, value in response.fields.items() if name != b"content-encoding"}
         self.reused = response.reused
 
     @property

@@ -211,7 +211,7 @@ async def _send(connection: UpstreamConnection, origin: Origin, target: bytes, r
 
 async def _answered(connection: UpstreamConnection, rules: FetchRules, hold: Hold) -> Fetched | str:
     await connection.read_head()
-    fields = dict(reversed(connection.headers))
+    fields = connection.fields
     if connection.status in _REDIRECTS and b"location" in fields:
         return fields[b"location"].decode("latin-1")
     if connection.status != _OK:

@@ -151,6 +151,7 @@ class HttpxResponse:
         self._ended = False
         self.status = response.status_code
         self.headers: list[Header] = [(name.lower(), value) for name, value in response.headers.raw]
+        self.fields = dict(reversed(self.headers))
         self.reused = False
 
     @property

@@ -44,6 +44,8 @@ class Response(Protocol):
 
     status: int
     headers: list[Header]
+    fields: dict[bytes, bytes]
+    """The headers by name; of those that came more than once, the first."""
     reused: bool
 
     @property
@@ -78,7 +80,7 @@ class Sender(Protocol):
 class UpstreamResponse:
     """The answer on one of our own connections."""
 
-    __slots__ = ("_connection", "_key", "_transport", "headers", "reused", "status")
+    __slots__ = ("_connection", "_key", "_transport", "fields", "headers", "reused", "status")
 
     def __init__(self, transport: Transport, key: Key, connection: UpstreamConnection) -> None:
         self._transport = transport
@@ -86,6 +88,7 @@ class UpstreamResponse:
         self._connection: UpstreamConnection | None = connection
         self.status = connection.status
         self.headers = connection.headers
+        self.fields = connection.fields
         self.reused = connection.reused
 
     @property
@@ -169,7 +172,12 @@ class Transport(httpx.AsyncBaseTransport):
                     await self._send_whole(connection, head, request.body or b"", route.send)
                 else:
                     await self._send_upload(connection, head, upload, route.send)
-                await self._read_head(connection, clock, headers)
+                if headers is None:  # the request's own deadline is the limit
+                    clock.enter("headers")
+                    await connection.read_head()
+                else:
+                    with clock.limited("headers", headers):
+                        await connection.read_head()
             except UpstreamFailed:
                 self.release(key, connection)
                 if connection.reused and not connection.answered and upload is None:
@@ -186,14 +194,6 @@ class Transport(httpx.AsyncBaseTransport):
             sock = await open_connection(self._hub, origin, route)
         self.pool.made += 1
         return UpstreamConnection(sock)
-
-    async def _read_head(self, connection: UpstreamConnection, clock: PhaseClock, headers: Limit | None) -> None:
-        if headers is None:  # the request's own deadline is the limit
-            clock.enter("headers")
-            await connection.read_head()
-        else:
-            with clock.limited("headers", headers):
-                await connection.read_head()
 
     async def _send_whole(self, connection: UpstreamConnection, head: bytes, body: bytes, limit: Limit) -> None:
         if len(body) <= _JOINED_BYTES:
@@ -311,7 +311,8 @@ def _head_of(request: UpstreamRequest, origin: Origin, target: bytes, route: Rou
     if route.proxy is not None and not origin.secure:
         target = origin.scheme.encode() + b"://" + origin.authority + target  # RFC 9112, 3.2.2
     lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, target, origin.authority)]
-    lines += [b"%b: %b\r\n" % field for field in request.headers]
+    for name, value in request.headers:
+        lines += (name, b": ", value, b"\r\n")
     if route.proxy is not None and not origin.secure and route.proxy.authorization is not None:
         lines.append(b"proxy-authorization: %b\r\n" % route.proxy.authorization)
     if upload is not None:

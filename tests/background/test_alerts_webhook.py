@@ -23,6 +23,7 @@ class Endless:
     def __init__(self, status: int) -> None:
         self.status = status
         self.headers: list[Header] = []
+        self.fields: dict[bytes, bytes] = {}
         self.reused = self.ended = False
         self.received = 0
         self.closed = False

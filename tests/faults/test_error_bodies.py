@@ -39,6 +39,7 @@ class ErrorAnswer:
     read: Callable[[], Awaitable[bytes]]
     status: int = 429
     headers: list[Header] = attrs.field(factory=lambda: [(b"retry-after", b"7")])
+    fields: dict[bytes, bytes] = attrs.field(factory=lambda: {b"retry-after": b"7"})
     reused: bool = False
     ended: bool = False
     closed: int = 0

@@ -38,7 +38,7 @@ def test_a_client_never_sees(name: bytes) -> None:
 def test_a_client_has_one_request_id(name: bytes) -> None:
     """Ours; the provider's is in the log."""
     assert to_client([(name, b"theirs")]) == []
-    assert upstream_request_id([(name, b"theirs")]) == "theirs"
+    assert upstream_request_id({name: b"theirs"}) == "theirs"
 
 
 def test_what_a_connection_names_ends_with_it() -> None:

@@ -24,6 +24,7 @@ class Pieces:
         self._pieces = deque(pieces)
         self.status = 200
         self.headers: list[Header] = [(b"content-type", b"text/event-stream"), (b"content-encoding", b"gzip")]
+        self.fields = dict(self.headers)
         self.reused = False
         self.closed = 0
 

@@ -24,6 +24,10 @@ from adaptors.values import Headers
 MAX_WORDS_BYTES: Final = 8192
 """How much of a provider's own words reaches a client."""
 
+_ENDS_OF_WORDS: Final = (b"}", b"]")
+"""Words stand in an object, or in a list of them: where a body broke off, no decoder need look for them, and then a
+second, more lenient one."""
+
 _MAX_DEPTH: Final = 8
 """How deep a message may hide in an error; a real one stands at most three objects down."""
 
@@ -103,7 +107,7 @@ class _Envelope(msgspec.Struct):
 
 def read_failure(status: int, headers: Headers, body: bytes, state: BodyState) -> Failure:
     """Return what an error answer means. Never raises."""
-    words = _words(_document(body))
+    words = _words(_document(body)) if body.rstrip().endswith(_ENDS_OF_WORDS) else None
     retry_after = _retry_after(headers)
     if words is None:
         message = f"The provider answered {status} {_what_came(headers, body, state)}."

@@ -54,7 +54,12 @@ def _rss_after(record: Record) -> float | None:
 
 def _at_rest(name: str, scale: float = 1.0, own: int = 0) -> Value:
     """Return the reading of what is there when the soak is over, less what the looking itself takes."""
-    return lambda record: (record["rest"][name] - own) * scale
+    return lambda record: (record["rest"][name] - own) * scale if name in record["rest"] else None
+
+
+def _before(name: str, scale: float = 1.0) -> Value:
+    """Return the reading of what was there before the soak."""
+    return lambda record: record["idle"][name] * scale if name in record["idle"] else None
 
 
 def _drift(record: Record) -> float | None:
@@ -96,13 +101,22 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
             *FAST,
             *CHUNKS[:2],
             Column("chunks per read", _per("chunks", "reads"), 1),
-            Column("loop lag ms", _field("loop_lag_ms"), 1),
+        ),
+    ),
+    "W2-turns": (
+        "W2: every turn of the relay's event loop, timed from within",
+        (
+            Column("turns/s", _per("turns", "seconds")),
+            Column("p50 ms", _field("turn_p50_s", 1000), 2),
+            Column("p99 ms", _field("turn_p99_s", 1000), 2),
+            Column("longest ms", _field("turn_max_s", 1000), 1),
         ),
     ),
     "W3-*": ("W3: slow streams, a chunk a second", HELD),
+    "W3-two": ("W3-two: more slow streams than one process can hold, on two workers; the rig on the same cores", HELD),
     "W3-big": (
         "W3-big: slow streams, while one client sends 20 MB twice a second",
-        (*HELD, Column("20 MB bodies", _field("big_done"))),
+        (*HELD, Column("20 MB bodies answered", _field("big_ok"))),
     ),
     "W4": (
         "W4: 429s whose bodies break off",
@@ -142,9 +156,11 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
             Column("requests", _field("done")),
             RATE,
             Column("MiB after", _at_rest("resident_kib", 1 / 1024), 1),
-            Column("MiB before", lambda record: record["idle"]["resident_kib"] / 1024, 1),
+            Column("MiB before", _before("resident_kib", 1 / 1024), 1),
             Column("descriptors after", _at_rest("descriptors")),
-            Column("before", lambda record: record["idle"]["descriptors"]),
+            Column("before", _before("descriptors")),
+            Column("tasks after", _at_rest("tasks")),
+            Column("before", _before("tasks")),
             Column("requests still live", _at_rest("nurseries", own=1)),
             Column("left at the provider", _field("upstream_left_open")),
         ),
@@ -181,7 +197,8 @@ def _section(name: str, records: Sequence[Record]) -> str:
     lines = [f"### {title}", "", "| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
     for target, size in _rows(mine):
         rows = [record for record in mine if (record["target"], record.get("n")) == (target, size)]
-        cells = [_cell(column, rows) for column in columns]
+        refused = ODD in columns and all(map(_mostly_odd, rows))
+        cells = ["-" if refused and column is not ODD else _cell(column, rows) for column in columns]
         if ratio:
             cells.append(_ratio(ratio, rows, mine))
         lines.append("| " + " | ".join([target, *cells]) + " |")
@@ -190,7 +207,7 @@ def _section(name: str, records: Sequence[Record]) -> str:
 
 def _is_of(record: Record, name: str) -> bool:
     workload = record["workload"]
-    return workload == name or (name == "W3-*" and workload.startswith("W3-") and workload != "W3-big")
+    return workload == name or (name == "W3-*" and workload.startswith("W3-") and workload not in TABLES)
 
 
 def _rows(records: Sequence[Record]) -> list[tuple[str, int | None]]:
@@ -268,14 +285,20 @@ def _joined(runs: Sequence[Results]) -> Results:
         for record in run["records"]
         if any(run is last and _belongs(record, name) for name, last in measured.items())
     ]
-    skipped = {name: why for run in runs for name, why in run["skipped"].items()}
+    had = {record["target"] for record in records}
+    skipped = {
+        name: why
+        for run in runs
+        for name, why in run["skipped"].items()
+        if measured.get(name.split()[0], run) is run and name not in had
+    }
     return {**runs[-1], "records": records, "skipped": skipped}
 
 
 def _belongs(record: Record, workload: str) -> bool:
-    """Whether a run of this workload made the record: `W1-1` is one of W1's, `W3-big` is a workload of its own."""
+    """Whether a run of this workload made the record: `W1-c1` is one of W1's, `W3-big` is a workload of its own."""
     made: str = record["workload"]
-    return made == workload or (made.startswith(f"{workload}-") and made != "W3-big")
+    return made == workload or (made.startswith(f"{workload}-") and made not in ("W3-big", "W3-two"))
 
 
 _HEAD = """# Figures
@@ -296,7 +319,7 @@ def _circumstances(results: Results) -> str:
     busy = ", ".join(f"{name} {load['before']:.1f}/{load['after']:.1f}" for name, load in loads.items())
     return (
         f"{machine['date']}; {machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, Python "
-        f"{machine['python']}; {results['plan']['rounds']} rounds. Load average before/after each workload (the rig and "
+        f"{machine['python']}, relay at {machine.get('commit', 'unknown')}; {results['plan']['rounds']} rounds. Load average before/after each workload (the rig and "
         f"the gateway alone make about 2): {busy}."
     )
 
@@ -316,15 +339,26 @@ def _lines_of(records: Sequence[Record]) -> list[tuple[str, str, list[tuple[floa
     found = []
     for record in records:
         if record["workload"] == "W8":
-            points = [(sample["at_s"] / 60, sample["resident_kib"] / 1024) for sample in record["samples"]]
-            found.append(("w8-memory", "Resident MiB over minutes of mixed faults (W8)", points))
-            points = [(sample["at_s"] / 60, float(sample["descriptors"])) for sample in record["samples"]]
-            found.append(("w8-descriptors", "Descriptors over minutes of mixed faults (W8)", points))
+            for what, title, reading, scale in SOAKED:
+                if points := _over_time(record, reading, scale):
+                    found.append((f"w8-{what}", f"{title} over minutes of mixed faults (W8)", points))
         if record["workload"] == "W4" and record["target"] == "relay" and len(record["rss_parts_kib"]) > 1:
             parts = enumerate(record["rss_parts_kib"], 1)
             points = [(20.0 * part, kib / 1024) for part, kib in parts]
             found.append(("w4-memory", "Resident MiB over thousands of broken errors (W4)", points))
     return found
+
+
+def _over_time(record: Record, reading: str, scale: float) -> list[tuple[float, float]]:
+    samples = [sample for sample in record["samples"] if reading in sample]
+    return [(sample["at_s"] / 60, sample[reading] * scale) for sample in samples]
+
+
+SOAKED = (
+    ("memory", "Resident MiB", "resident_kib", 1 / 1024),
+    ("tasks", "Tasks of the event loop", "tasks", 1.0),
+    ("descriptors", "Sockets and other descriptors", "descriptors", 1.0),
+)
 
 
 # The pictures: SVG by hand, so that nothing needs to be installed to draw two bars

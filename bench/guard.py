@@ -12,22 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
 import sys
-import tempfile
-import time
-from pathlib import Path
 from statistics import median
 
-import attrs
 import peers
 import rigging
-from peers import Place
-from processes import Process
+from fetching import BENCH
 from rigging import STREAM_50, UNARY, Ask, Stand, standing
+from watching import Watched, watched_relay
 
-KEPT = peers.BENCH / "guard.json"
+KEPT = BENCH / "guard.json"
 SHAPES = {"W1": UNARY, "W2": STREAM_50}
 ROUNDS, ROUND_S = 5, 1.0
 COUNTED = 400
@@ -85,37 +79,14 @@ def _cpu_us_each(stand: Stand, ask: Ask) -> float:
 
 def calls_per_request() -> dict[str, float]:
     """Return how many functions the relay's event loop calls for each request: of one client, one after another."""
-    with tempfile.TemporaryDirectory(prefix="bench-guard-") as name:
-        file = Path(name) / "calls"
-        with standing(attrs.evolve(peers.TARGETS["relay"], start=_counted(file))) as stand:
-            return {shape: round(_calls(stand, ask, file), 1) for shape, ask in SHAPES.items()}
+    with watched_relay("calls") as watched:
+        return {shape: round(_calls(watched, ask), 1) for shape, ask in SHAPES.items()}
 
 
-def _counted(file: Path) -> peers.Start:
-    def start(place: Place) -> Process:
-        return peers.start_relay(place, str(peers.BENCH / "counted.py"), str(file))
-
-    return start
-
-
-def _calls(stand: Stand, ask: Ask, file: Path) -> float:
-    assert stand.gateway is not None
-    stand.load(ask, "-c", 1, "-n", 50, seconds=20)
-    os.kill(stand.gateway.pid, signal.SIGUSR1)
-    report = stand.load(ask, "-c", 1, "-n", COUNTED, seconds=20)
-    os.kill(stand.gateway.pid, signal.SIGUSR1)
-    return _read(file) / int(report["done"])
-
-
-def _read(file: Path) -> int:
-    until = time.monotonic() + 10
-    while not file.exists():
-        if time.monotonic() > until:
-            raise RuntimeError("the relay did not write its count")
-        time.sleep(0.05)
-    calls = int(file.read_text())
-    file.unlink()
-    return calls
+def _calls(watched: Watched, ask: Ask) -> float:
+    watched.stand.load(ask, "-c", 1, "-n", 50, seconds=20)
+    report, calls = watched.during(ask, "-c", 1, "-n", COUNTED, seconds=20)
+    return int(calls) / int(report["done"])
 
 
 if __name__ == "__main__":

@@ -1,35 +1,27 @@
 """Who is measured: the relay, the baseline, the peers, and no gateway at all; how each is had and how each is started.
 
-A peer is installed into bench/build, out of its distribution's ordinary packages, and never into the system. What cannot
-be had within five minutes is skipped with a word. Every setting that is not the default has its reason beside it; all
-peers run with retries, caches and access logs off, and the relay with all that it has on.
+Every setting that is not the default has its reason beside it; all peers run with retries, caches and access logs off as
+far as they let themselves be told, and the relay with all that it has on.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
+import json
 import sys
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
+import fetching
 import processes
+from fetching import BENCH, BUILD, DEBIAN, GO, Install
 from processes import Process
 
-BENCH = Path(__file__).resolve().parent
-BUILD = BENCH / "build"
-DEBIAN = BUILD / "debian"
 _LIBRARIES = DEBIAN / "usr/lib/x86_64-linux-gnu"
 
-INSTALL_S = 300
 CLIENT_KEY = "sk-bench-client-0123456789abcdef0123456789abcdef"
 PROVIDER_KEY = "sk-bench-provider-0123456789abcdef"
-
-
-class CannotHave(Exception):
-    """The peer cannot be had here; the text says why, in a word."""
 
 
 @attrs.frozen
@@ -65,11 +57,15 @@ class Target:
 
     name: str
     what: str
-    install: Callable[[], None]
+    install: Install
     start: Start | None
     """None: no gateway, the load goes to the provider itself."""
     headers: Callable[[Place], tuple[str, ...]] = lambda _place: ()
+    client_key: str = CLIENT_KEY
+    path: str = "/v1/chat/completions"
     ready_s: float = 20.0
+    most_workers: int = 1
+    """How many it starts when it is told to, here."""
     most_streams: int = 20_000
     """More slow streams than these it is known not to hold; W3 leaves it out there, rather than wait for its failing."""
 
@@ -100,7 +96,7 @@ models = ["gpt-*"]
         "relay",
         [sys.executable, *program, "serve", "--config", place.write("relay.toml", text)],
         core=place.core,
-        log=place.directory / "relay.err",
+        log=place.directory / "relay.log",
         environ={"PYTHONPATH": str(BENCH.parent), "RELAY_API_KEYS": CLIENT_KEY},
     )
 
@@ -132,7 +128,7 @@ def _naive(place: Place) -> Process:
 
 
 def _nginx(place: Place) -> Process:
-    text = f"""worker_processes 1;
+    text = f"""worker_processes {place.workers};
 daemon off;
 pid {place.directory}/nginx.pid;
 error_log {place.directory}/nginx.err error;
@@ -149,7 +145,8 @@ http {{
   scgi_temp_path {place.directory}/scgi;
   upstream provider {{ server 127.0.0.1:{place.upstream_port}; keepalive 512; keepalive_requests 100000000; }}
   server {{
-    listen 127.0.0.1:{place.port} backlog=4096;
+    # with one socket for all, one worker of two would take what it cannot hold
+    listen 127.0.0.1:{place.port} backlog=4096{" reuseport" if place.workers > 1 else ""};
     location / {{
       proxy_pass http://provider;
       proxy_http_version 1.1;
@@ -202,24 +199,7 @@ def start_haproxy(text: str, directory: Path, *, core: str, name: str = "haproxy
     )
 
 
-def _debian(program: str, *packages: str) -> Callable[[], None]:
-    """Fetch packages with apt-get and unpack them here: nothing is installed, no service is started."""
-
-    def install() -> None:
-        if (DEBIAN / "usr/sbin" / program).exists():
-            return
-        if not shutil.which("apt-get") or not shutil.which("dpkg"):
-            raise CannotHave("no apt-get here")
-        (BUILD / "packages").mkdir(parents=True, exist_ok=True)
-        _run(["apt-get", "download", *packages], cwd=BUILD / "packages")
-        for package in packages:
-            for file in (BUILD / "packages").glob(f"{package}_*.deb"):
-                _run(["dpkg", "-x", str(file), str(DEBIAN)])
-
-    return install
-
-
-install_haproxy = _debian("haproxy", "haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1")
+install_haproxy = fetching.debian("haproxy", "haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1")
 
 
 # Gateways for language models
@@ -227,7 +207,15 @@ install_haproxy = _debian("haproxy", "haproxy", "liblua5.3-0", "libopentracing-c
 
 def _router(package: str, module: str) -> Start:
     def start(place: Place) -> Process:
-        command = [str(_python_of(package)), "-m", module, "--worker-urls", place.upstream, "--host", "127.0.0.1"]
+        command = [
+            str(fetching.python_of(package)),
+            "-m",
+            module,
+            "--worker-urls",
+            place.upstream,
+            "--host",
+            "127.0.0.1",
+        ]
         command += ["--port", str(place.port), "--policy", "round_robin", "--log-level", "error"]
         # a 429 shall be handed on, not tried again, and shall not take the only worker out
         command += ["--disable-retries", "--disable-circuit-breaker"]
@@ -280,73 +268,132 @@ def _portkey_headers(place: Place) -> tuple[str, ...]:
     return "x-portkey-provider: openai", f"x-portkey-custom-host: {place.upstream}/v1"
 
 
-def _pypi(package: str, requirement: str | None = None) -> Callable[[], None]:
-    """Install a package into a virtual environment of its own."""
-
-    def install() -> None:
-        done = BUILD / "venvs" / package / "installed"
-        if done.exists():
-            return
-        _run([sys.executable, "-m", "venv", str(done.parent)])
-        _run([str(_python_of(package)), "-m", "pip", "install", "--quiet", requirement or package])
-        done.touch()
-
-    return install
+_ONE_API_KEY = "benchclient0123456789abcdef0123456789abcdef"
+"""Without a hyphen: in one-api's keys what stands behind one is a channel's number."""
 
 
-def _npm() -> None:
-    if _PORTKEY.exists():
-        return
-    if not shutil.which("npm"):
-        raise CannotHave("no npm here")
-    (BUILD / "portkey").mkdir(parents=True, exist_ok=True)
-    _run(["npm", "install", "--silent", "--prefix", str(BUILD / "portkey"), "@portkey-ai/gateway"])
+def _one_api(place: Place) -> Process:
+    process = processes.start(
+        "one-api",
+        [str(GO / "one-api"), "--port", str(place.port), "--log-dir", ""],
+        core=place.core,
+        log=place.directory / "one-api.log",
+        environ={
+            "SQLITE_PATH": str(place.directory / "one-api.db"),
+            "INITIAL_ROOT_TOKEN": _ONE_API_KEY,
+            "INITIAL_ROOT_ACCESS_TOKEN": "bench",
+            "MEMORY_CACHE_ENABLED": "true",  # else every request looks for its channel in SQLite
+            "BATCH_UPDATE_ENABLED": "true",  # else every request writes its quota there
+            "SYNC_FREQUENCY": "5",  # the channel below is seen after this time, not after ten minutes
+            "TIKTOKEN_CACHE_DIR": str(_ENCODINGS),  # else it fetches them from the internet at its start
+        },
+    )
+    processes.wait_listening(process, place.port, within_s=20)
+    _tell_one_api(place)
+    return process
 
 
-def _python_of(package: str) -> Path:
-    return BUILD / "venvs" / package / "bin/python"
+_ENCODINGS = BUILD / "encodings"
 
 
-def _run(command: list[str], cwd: Path | None = None) -> None:
-    environ = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    try:
-        subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=INSTALL_S, env=environ)
-    except subprocess.TimeoutExpired:
-        raise CannotHave(f"{command[0]} took more than {INSTALL_S} s") from None
-    except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", b"") or str(error).encode()
-        raise CannotHave(said.decode(errors="replace").strip().splitlines()[-1][:120]) from None
+def _encodings() -> None:
+    """Lend LiteLLM's copies of the tokenizers' tables, which have the names that one-api looks for."""
+    found = list((BUILD / "venvs/litellm/lib").glob("python3*/site-packages/litellm/litellm_core_utils/tokenizers"))
+    if not found:
+        raise fetching.CannotHave("its tokenizers' tables are in LiteLLM's package, which is not here")
+    if not _ENCODINGS.exists():
+        _ENCODINGS.symlink_to(found[0])
 
 
-def _here() -> None:
-    """Nothing needs to be installed."""
+def _tell_one_api(place: Place) -> None:
+    channel = {"type": 1, "name": "bench", "key": PROVIDER_KEY, "base_url": place.upstream, "models": "gpt-4o-mini"}
+    options = {"LogConsumeEnabled": "false", "RetryTimes": "0"}  # the first is a row in SQLite for each request
+    _ask_one_api(place, "POST", "/api/channel/", {**channel, "group": "default"})
+    for name, value in options.items():
+        _ask_one_api(place, "PUT", "/api/option/", {"key": name, "value": value})
+
+
+def _ask_one_api(place: Place, method: str, path: str, content: Mapping[str, object]) -> None:
+    headers = {"Authorization": "bench", "Content-Type": "application/json"}
+    url = f"http://127.0.0.1:{place.port}{path}"
+    request = urllib.request.Request(url, json.dumps(content).encode(), headers, method=method)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        said = json.load(answer)
+    if not said["success"]:
+        raise RuntimeError(f"one-api at {path}: {said['message']}")
+
+
+def _bifrost(place: Place) -> Process:
+    """Start Bifrost as its documents say (docs.getbifrost.ai): where this was written it could not be had."""
+    key = {"name": "bench", "value": PROVIDER_KEY, "models": ["*"], "weight": 1.0}
+    network = {"base_url": place.upstream, "max_retries": 0, "default_request_timeout_in_seconds": 600}
+    whole = {
+        "providers": {"openai": {"keys": [key], "network_config": network}},
+        "client": {"enable_logging": False},
+        "config_store": {"enabled": False},
+    }
+    place.write("config.json", json.dumps(whole))
+    command = [str(GO / "bifrost-http"), "-app-dir", str(place.directory), "-host", "127.0.0.1", "-log-level", "error"]
+    log = place.directory / "bifrost.log"
+    return processes.start("bifrost", [*command, "-port", str(place.port)], core=place.core, log=log)
 
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
-        Target("direct", "no gateway", _here, None),
-        Target("relay", "relay_trio, all features on", _here, _relay),
-        Target("naive", "stock hypercorn and httpx (bench/naive.py)", _here, _naive, most_streams=1000),
-        Target("nginx", "nginx, Debian, buffering off", _debian("nginx", "nginx"), _nginx),
+        Target("direct", "no gateway", fetching.here, None),
+        Target("relay", "relay_trio, all features on", fetching.here, _relay, most_workers=2),
+        Target("naive", "stock hypercorn and httpx (bench/naive.py)", fetching.here, _naive, most_streams=1000),
+        Target("nginx", "nginx, Debian, buffering off", fetching.debian("nginx", "nginx"), _nginx, most_workers=2),
         Target("haproxy", "haproxy, Debian, no-delay", install_haproxy, _haproxy),
         Target(
             "vllm-router",
             "vllm-router, PyPI (Rust)",
-            _pypi("vllm-router"),
+            fetching.pypi("vllm-router"),
             _router("vllm-router", "vllm_router.launch_router"),
             ready_s=40,
         ),
         Target(
             "sglang-router",
             "sglang-router, PyPI (Rust)",
-            _pypi("sglang-router"),
+            fetching.pypi("sglang-router"),
             _router("sglang-router", "sglang_router.launch_router"),
             ready_s=40,
         ),
         Target(
-            "litellm", "LiteLLM proxy, PyPI", _pypi("litellm", "litellm[proxy]"), _litellm, ready_s=90, most_streams=0
+            "litellm",
+            "LiteLLM proxy, PyPI",
+            fetching.pypi("litellm", "litellm[proxy]"),
+            _litellm,
+            ready_s=90,
+            most_streams=0,
         ),
-        Target("portkey", "Portkey gateway, npm", _npm, _portkey, _portkey_headers, ready_s=30, most_streams=2000),
+        Target(
+            "portkey",
+            "Portkey gateway, npm",
+            # Portkey's own lock file has this version; npm takes a newer one, with which every stream is a 500
+            # (github.com/Portkey-AI/gateway, issue 1389)
+            fetching.npm("portkey", "@portkey-ai/gateway", {"@hono/node-server": "1.13.5"}),
+            _portkey,
+            _portkey_headers,
+            ready_s=30,
+            most_streams=2000,
+        ),
+        Target(
+            "one-api",
+            "one-api 0.6.10, built with Go",
+            fetching.all_of(_encodings, fetching.go("one-api", "github.com/songquanpeng/one-api", "v0.6.10")),
+            _one_api,
+            client_key=f"sk-{_ONE_API_KEY}",
+            ready_s=30,
+        ),
+        Target(
+            "bifrost",
+            "Bifrost, built with Go",
+            fetching.go("bifrost-http", "github.com/maximhq/bifrost/transports", "v1.5.7", "/bifrost-http"),
+            _bifrost,
+            path="/openai/v1/chat/completions",
+            ready_s=30,
+        ),
     )
 }

@@ -38,9 +38,10 @@ class Process:
     """A started process. Its output goes to a file, or through a pipe to a reader on the rig's core."""
 
     def __init__(
-        self, name: str, popen: subprocess.Popen[bytes], reader: subprocess.Popen[bytes] | None = None
+        self, name: str, popen: subprocess.Popen[bytes], log: Path, reader: subprocess.Popen[bytes] | None = None
     ) -> None:
         self.name = name
+        self._log = log
         self.pid = popen.pid
         self._popen = popen
         self._reader = reader
@@ -69,26 +70,38 @@ class Process:
         if self._reader is not None:
             self._reader.wait(_END_S)
 
+    def last_words(self) -> str:
+        """Return the last line of its log: to be asked for after its end, for a reader writes only then."""
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "nothing"
+
 
 def start(
     name: str, command: Sequence[str], *, core: str, log: Path, environ: Mapping[str, str] | None = None
 ) -> Process:
     """Start a process on a core; what it says goes to the file `log`."""
     with log.open("wb") as output:
-        return Process(name, _popen(command, core, output.fileno(), output.fileno(), environ))
+        return Process(name, _popen(command, core, output.fileno(), output.fileno(), environ), log)
 
 
 def start_piped(
     name: str, command: Sequence[str], *, core: str, log: Path, environ: Mapping[str, str] | None = None
 ) -> Process:
-    """Start a process whose stdout is a pipe with a reader on the rig's core: a log collector, as in production."""
-    reader = subprocess.Popen(
-        ["taskset", "-c", RIG_CORE, "cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
-    )
-    assert reader.stdin is not None
-    with log.open("wb") as errors, reader.stdin as pipe:
-        popen = _popen(command, core, pipe.fileno(), errors.fileno(), environ)
-    return Process(name, popen, reader)
+    """Start a process whose stdout is a pipe with a reader on the rig's core: a log collector, as in production.
+
+    The reader keeps the end of what it read, and writes it to `log` when the process has ended.
+    """
+    with log.open("ab") as output:
+        reader = subprocess.Popen(
+            ["taskset", "-c", RIG_CORE, "tail", "-c", "65536"],
+            stdin=subprocess.PIPE,
+            stdout=output.fileno(),
+            start_new_session=True,
+        )
+        assert reader.stdin is not None
+        with reader.stdin as pipe:
+            popen = _popen(command, core, pipe.fileno(), output.fileno(), environ)
+    return Process(name, popen, log, reader)
 
 
 def _popen(

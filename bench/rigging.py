@@ -22,10 +22,11 @@ from typing import Any
 import attrs
 import peers
 import processes
-from peers import CannotHave, Place, Target
+from fetching import BENCH, BUILD, CannotHave
+from peers import Place, Target
 from processes import Process, Usage
 
-RIG = peers.BENCH / "rig"
+RIG = BENCH / "rig"
 SLACK_S = 90
 """A load that has not ended so long after its own bound is ended, and its gateway has not held."""
 
@@ -34,9 +35,9 @@ Report = dict[str, Any]
 
 def build() -> None:
     """Compile provider and load, where the source is newer than the program. Raises CannotHave without a compiler."""
-    peers.BUILD.mkdir(parents=True, exist_ok=True)
+    BUILD.mkdir(parents=True, exist_ok=True)
     for name in ("upstream", "load"):
-        source, program = RIG / f"{name}.c", peers.BUILD / name
+        source, program = RIG / f"{name}.c", BUILD / name
         if program.exists() and program.stat().st_mtime > source.stat().st_mtime:
             continue
         compiler = shutil.which("cc") or shutil.which("gcc")
@@ -124,9 +125,9 @@ class Stand:
 
     def start_load(self, ask: Ask, *options: object, front: int | None = None) -> Load:
         body = self.place.write(f"ask-{time.monotonic_ns()}.json", ask.body())
-        headers = (f"Authorization: Bearer {peers.CLIENT_KEY}", *self.target.headers(self.place))
-        command = ["taskset", "-c", processes.RIG_CORE, str(peers.BUILD / "load")]
-        command += ["-p", str(front or self.port), "-b", body, *map(str, options)]
+        headers = (f"Authorization: Bearer {self.target.client_key}", *self.target.headers(self.place))
+        command = ["taskset", "-c", processes.RIG_CORE, str(BUILD / "load")]
+        command += ["-p", str(front or self.port), "-u", self.target.path, "-b", body, *map(str, options)]
         for header in headers:
             command += ["-H", header]
         return Load(subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True))
@@ -167,7 +168,7 @@ def standing(target: Target, ask: Ask = UNARY, **place_of: Any) -> Iterator[Stan
         (directory / "provider.port").write_text(str(provider_port))
         upstream = processes.start(
             "upstream",
-            [str(peers.BUILD / "upstream"), "-p", str(provider_port), "-g", str(directory / "gone")],
+            [str(BUILD / "upstream"), "-p", str(provider_port), "-g", str(directory / "gone")],
             core=processes.RIG_CORE,
             log=directory / "upstream.log",
         )
@@ -183,7 +184,11 @@ def standing(target: Target, ask: Ask = UNARY, **place_of: Any) -> Iterator[Stan
         stack.callback(gateway.end)
         processes.wait_listening(gateway, place.port, within_s=target.ready_s)
         stand = Stand(target, place, upstream, gateway, place.port, time.monotonic() - begun)
-        _wait_answering(stand, ask)
+        try:
+            _wait_answering(stand, ask)
+        except RuntimeError as error:
+            gateway.end()
+            raise RuntimeError(f"{error}; the last line of its log: {gateway.last_words()[:300]}") from None
         yield stand
 
 
@@ -201,9 +206,9 @@ def _wait_answering(stand: Stand, ask: Ask) -> None:
 def _answer_to(stand: Stand, ask: Ask) -> str:
     if stand.place.key is not None:  # behind TLS: the workload's own way in looks at it
         return "200"
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {peers.CLIENT_KEY}"}
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {stand.target.client_key}"}
     headers |= dict(_split(line) for line in stand.target.headers(stand.place))
-    url = f"http://127.0.0.1:{stand.port}/v1/chat/completions"
+    url = f"http://127.0.0.1:{stand.port}{stand.target.path}"
     request = urllib.request.Request(url, ask.body().encode(), headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:

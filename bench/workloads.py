@@ -20,7 +20,8 @@ from typing import Any
 
 import attrs
 import peers
-from peers import CannotHave, Target
+from fetching import BENCH, CannotHave
+from peers import Target
 from processes import BOTH_CORES
 from rigging import (
     SLACK_S,
@@ -34,6 +35,7 @@ from rigging import (
     make_certificate,
     standing,
 )
+from watching import watched_relay
 
 Record = dict[str, Any]
 
@@ -46,6 +48,10 @@ class Plan:
     seconds: float
     slow_streams: tuple[int, ...]
     slow_chunks: int
+    streams_on_two: int
+    """On two workers: more than one process has descriptors for."""
+    chunks_on_two: int
+    """They take longer to open, so they last longer."""
     errors: int
     after_s: float
     """How long after the streams' end memory is looked at."""
@@ -53,12 +59,33 @@ class Plan:
 
 
 FULL = Plan(
-    rounds=5, seconds=3.0, slow_streams=(5000, 9500), slow_chunks=30, errors=169_000, after_s=60.0, soak_s=1800.0
+    rounds=5,
+    seconds=3.0,
+    slow_streams=(5000, 9500),
+    slow_chunks=30,
+    streams_on_two=18_000,
+    chunks_on_two=50,
+    errors=169_000,
+    after_s=60.0,
+    soak_s=1800.0,
 )
-QUICK = Plan(rounds=3, seconds=1.5, slow_streams=(1000,), slow_chunks=15, errors=10_000, after_s=5.0, soak_s=60.0)
+QUICK = Plan(
+    rounds=3,
+    seconds=1.5,
+    slow_streams=(1000,),
+    slow_chunks=15,
+    streams_on_two=2000,
+    chunks_on_two=15,
+    errors=10_000,
+    after_s=5.0,
+    soak_s=60.0,
+)
 
-RAMP_S = 8.0
+OPENING_S = 8.0
 """Slow streams are opened over this time, so that their chunks do not all come at once."""
+
+OPENED_A_S_ON_TWO = 750
+"""So many a second on two workers: there the rig needs a part of a core that it also measures."""
 
 ERRORS_S = 60.0
 """How long a gateway may take for the errors of W4: the slow ones see fewer of them."""
@@ -88,14 +115,18 @@ class Bench:
     def gateways(self) -> list[Target]:
         return [target for target in self.targets if target.start is not None]
 
-    def each_alone(self, workload: str, *, direct: bool = False, streams_at_once: int = 0) -> Iterator[Stand]:
+    def each_alone(
+        self, workload: str, *, direct: bool = False, streams_at_once: int = 0, **place_of: Any
+    ) -> Iterator[Stand]:
         """Yield a fresh stand of each target, one after another."""
         for target in self.targets if direct else self.gateways():
+            if target.most_workers < place_of.get("workers", 1):
+                continue
             if target.most_streams < streams_at_once:
                 self.skip(f"{workload} {target.name}", f"does not hold {streams_at_once} streams")
                 continue
             try:
-                with standing(target) as stand:
+                with standing(target, **place_of) as stand:
                     yield stand
             except (CannotHave, RuntimeError) as reason:
                 self.skip(f"{workload} {target.name}", str(reason))
@@ -112,8 +143,20 @@ def unary(bench: Bench) -> None:
 
 
 def streams(bench: Bench) -> None:
-    """W2: streams of 50 chunks, as fast as they are taken, 64 connections."""
+    """W2: streams of 50 chunks, as fast as they are taken, 64 connections; then the relay's loop, watched from within."""
     _in_turn(bench, "W2", STREAM_50, connections=64)
+    if bench.target("relay") in bench.targets:
+        _turns(bench)
+
+
+def _turns(bench: Bench) -> None:
+    with watched_relay("turns") as watched:
+        watched.stand.load(STREAM_50, "-c", 16, seconds=1.0)
+        for number in range(bench.plan.rounds):
+            report, seconds = watched.during(STREAM_50, "-c", 64, seconds=bench.plan.seconds)
+            at = partial(_at, sorted(seconds))
+            turns = {"turns": len(seconds), "turn_p50_s": at(0.5), "turn_p99_s": at(0.99), "turn_max_s": max(seconds)}
+            bench.note("W2-turns", "relay", number, {**report, **turns})
 
 
 def _in_turn(bench: Bench, workload: str, ask: Ask, *, connections: int) -> None:
@@ -132,13 +175,14 @@ def _skip_in(bench: Bench, workload: str, target: str, why: str) -> None:
 
 
 def _own_view(stand: Stand) -> Report:
-    """What the relay says of itself: its longest loop stall since its last look, and what it holds."""
+    """What the relay says of itself: how late its heartbeat was at worst since its watchdog's last look, what it holds."""
     if stand.target.name != "relay" or stand.place.key is not None:
         return {}
     health = json.loads(stand.get("/api/monitor/health"))
     return {
         "loop_lag_ms": health["loop_lag_ms"],
         "nurseries": health["nurseries"],
+        "tasks": health["tasks"],
         "live": {kind: count["live"] for kind, count in health["balance"].items()},
     }
 
@@ -150,7 +194,7 @@ def slow_streams(bench: Bench) -> None:
     """W3: streams with a chunk a second: are all held, at what price of CPU and memory, how late is each chunk?"""
     for streams_at_once in bench.plan.slow_streams:
         for stand in bench.each_alone("W3", direct=True, streams_at_once=streams_at_once):
-            report = _hold(stand, streams_at_once, bench.plan)
+            report = _hold(stand, bench.plan, streams_at_once, chunks=bench.plan.slow_chunks, opening_s=OPENING_S)
             bench.note(f"W3-{streams_at_once}", stand.target.name, 0, report)
 
 
@@ -159,18 +203,28 @@ def disturbed_streams(bench: Bench) -> None:
     streams_at_once = bench.plan.slow_streams[0]
     for stand in bench.each_alone("W3-big", direct=True, streams_at_once=streams_at_once):
         big = stand.start_load(UNARY, "-c", 1, "-w", 400, "-z", 20_000_000, "-d", bench.plan.slow_chunks + 5)
-        report = _hold(stand, streams_at_once, bench.plan)
+        report = _hold(stand, bench.plan, streams_at_once, chunks=bench.plan.slow_chunks, opening_s=OPENING_S)
         big_report = big.report(within_s=60)
-        bench.note("W3-big", stand.target.name, 0, {**report, "n": streams_at_once, "big_done": big_report["done"]})
+        held = min(report["held"], streams_at_once)  # the big ones have a connection too
+        bench.note("W3-big", stand.target.name, 0, {**report, "held": held, "big_ok": big_report.get("ok", 0)})
 
 
-def _hold(stand: Stand, streams_at_once: int, plan: Plan) -> Report:
-    ask = Ask(chunks=plan.slow_chunks, interval_ms=1000)
+def streams_on_two(bench: Bench) -> None:
+    """W3-two: more streams than one process has descriptors for, on two workers; the rig shares the second's core."""
+    streams_at_once = bench.plan.streams_on_two
+    opening_s = streams_at_once / OPENED_A_S_ON_TWO
+    for stand in bench.each_alone("W3-two", streams_at_once=streams_at_once, core=BOTH_CORES, workers=2):
+        report = _hold(stand, bench.plan, streams_at_once, chunks=bench.plan.chunks_on_two, opening_s=opening_s)
+        bench.note("W3-two", f"{stand.target.name}, 2 workers", 0, report)
+
+
+def _hold(stand: Stand, plan: Plan, streams_at_once: int, *, chunks: int, opening_s: float) -> Report:
+    ask = Ask(chunks=chunks, interval_ms=1000)
     idle = stand.usage()
-    load = stand.start_load(ask, "-c", streams_at_once, "-1", "-r", max(1, int(streams_at_once / RAMP_S)), "-a", 4)
-    time.sleep(RAMP_S + 1)
-    window = _window(stand, max(1.0, plan.slow_chunks - RAMP_S - 3))
-    report = load.report(within_s=plan.slow_chunks + SLACK_S)
+    load = stand.start_load(ask, "-c", streams_at_once, "-1", "-r", int(streams_at_once / opening_s), "-a", 4)
+    time.sleep(opening_s + 1)
+    window = _window(stand, max(1.0, chunks - opening_s - 3))
+    report = load.report(within_s=chunks + SLACK_S)
     time.sleep(plan.after_s)
     after = stand.usage()
     return {
@@ -370,9 +424,9 @@ def workers(bench: Bench) -> None:
 
 
 def soak(bench: Bench) -> None:
-    """W8: all faults mixed, for as long as is asked: memory, descriptors and live requests over time, and at rest."""
+    """W8: all faults mixed, for as long as is asked: memory, tasks and descriptors over time, and at rest."""
     with standing(bench.target("relay")) as stand:
-        idle = stand.usage()
+        idle = attrs.asdict(stand.usage()) | _own_view(stand)
         loads = [stand.start_load(ask, "-d", bench.plan.soak_s, *options) for ask, options in _FAULTS]
         samples = []
         start = time.monotonic()
@@ -381,7 +435,7 @@ def soak(bench: Bench) -> None:
             time.sleep(min(10.0, bench.plan.soak_s / 30))
         reports = [load.report(within_s=120) for load in loads]
         time.sleep(10)
-        rest = {"rest": attrs.asdict(stand.usage()) | _own_view(stand), "idle": attrs.asdict(idle)}
+        rest = {"rest": attrs.asdict(stand.usage()) | _own_view(stand), "idle": idle}
         done = sum(report["done"] for report in reports)
         report = {
             "done": done,
@@ -414,7 +468,7 @@ def starting(bench: Bench) -> None:
             listening_after_s = stand.listening_after_s
         begun = time.monotonic()
         command = [sys.executable, "-m", "relay_trio", "--help"]
-        subprocess.run(command, cwd=peers.BENCH.parent, check=True, capture_output=True)
+        subprocess.run(command, cwd=BENCH.parent, check=True, capture_output=True)
         bench.note("start", "relay", number, {"ready_s": listening_after_s, "help_s": time.monotonic() - begun})
 
 
@@ -422,6 +476,7 @@ WORKLOADS: Mapping[str, Callable[[Bench], None]] = {
     "W1": unary,
     "W2": streams,
     "W3": slow_streams,
+    "W3-two": streams_on_two,
     "W3-big": disturbed_streams,
     "W4": errors,
     "W5": cross_dialect,

@@ -71,9 +71,10 @@ class Process:
             self._reader.wait(_END_S)
 
     def last_words(self) -> str:
-        """Return the last line of its log: to be asked for after its end, for a reader writes only then."""
+        """Return the line of its log that says most of a failure: to be asked for after its end, when a reader writes."""
         lines = self._log.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "nothing"
+        told = [[line for line in lines if word in line.lower()] for word in ("exception", "error", "")]
+        return next((found[-1] for found in told if found), "nothing")
 
 
 def start(

@@ -188,7 +188,7 @@ def standing(target: Target, ask: Ask = UNARY, **place_of: Any) -> Iterator[Stan
             _wait_answering(stand, ask)
         except RuntimeError as error:
             gateway.end()
-            raise RuntimeError(f"{error}; the last line of its log: {gateway.last_words()[:300]}") from None
+            raise RuntimeError(f"{error}; its log says: {gateway.last_words()[:400]}") from None
         yield stand
 
 

@@ -50,6 +50,7 @@ from relay_trio.relay.pipeline import Pipeline
 from relay_trio.relay.services import Drain, RelayServices
 from relay_trio.scopes.balance import Balance
 from relay_trio.scopes.census import Baseline, take_census
+from relay_trio.scopes.ebb import Ebb
 from relay_trio.scopes.nursery import NurseryRegistry
 from relay_trio.scopes.phase import Limit
 from relay_trio.scopes.watchdog import Watchdog
@@ -59,7 +60,7 @@ from relay_trio.sockets import Hub, open_hub
 from relay_trio.telemetry.log import get_logger
 from relay_trio.telemetry.log_writer import LogSink
 from relay_trio.telemetry.metrics import Labels, Metrics
-from relay_trio.telemetry.process import descriptor_limit, memory, socket_descriptors
+from relay_trio.telemetry.process import descriptor_limit, give_back_memory, memory, socket_descriptors
 from relay_trio.telemetry.redaction import Redactor
 from relay_trio.upstream.credentials import Tokens
 from relay_trio.upstream.fetch import Fetcher
@@ -236,6 +237,9 @@ class _Relay:
         }
         if self._process.metrics_directory is not None:
             tasks["metrics"] = self.sampler.run
+        if self._process.tune_gc:
+            ebb = Ebb(lambda: self.hub.statistics().attached, lambda: memory().rss_mb, give_back_memory, self._log)
+            tasks["memory"] = ebb.run
         if self._process.slot == 0:  # one alarm, and not one of each worker: this one asks the others
             tasks |= {"alerts": self.alerting.run, **dict(self.delivery.tasks())}
         return tasks

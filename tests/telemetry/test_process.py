@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 import socket
 import sys
 from pathlib import Path
@@ -36,6 +37,22 @@ def test_every_collection_counts() -> None:
     before = process.memory().num_gc
     gc.collect()
     assert process.memory().num_gc > before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim(3)")
+def test_free_memory_is_given_back() -> None:
+    """What the C library keeps below the last piece in use, and what only the collector finds, goes to the system."""
+    circle: list[object] = [bytearray(2048) for _ in range(32 * 1024)]
+    circle.append(circle)
+    last = bytearray(2048)
+    del circle
+    full = process.memory().rss_mb
+    process.give_back_memory()
+    given_back = process.memory().rss_mb
+    assert full is not None
+    assert given_back is not None
+    assert full - given_back > 48
+    assert last
 
 
 @linux_only

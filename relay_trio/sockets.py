@@ -220,6 +220,23 @@ class HubSocket:
             if self.on_hangup is not None:
                 self.on_hangup()
 
+    # What cancels a wait. For hubs.
+
+    def stop_reading(self, _: object) -> trio.lowlevel.Abort:
+        """Nobody reads any more."""
+        self.reader = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def stop_writing(self, _: object) -> trio.lowlevel.Abort:
+        """Nobody writes any more."""
+        self.writer = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def stop_both(self, _: object) -> trio.lowlevel.Abort:
+        """Nobody waits any more."""
+        self.reader = self.writer = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
     def receive_now(self, max_bytes: int = RECEIVE_BYTES) -> bytes | None:
         """Return what has arrived; None if there is nothing yet, b"" at the end. Raises OSError."""
         try:
@@ -365,35 +382,20 @@ if sys.platform == "linux":
         async def wait_readable(self, sock: HubSocket) -> None:
             """Park the task until the socket has news for a reader."""
             _claim(sock, sock.reader)
-
-            def abort(_: object) -> trio.lowlevel.Abort:
-                sock.reader = None
-                return trio.lowlevel.Abort.SUCCEEDED
-
             sock.reader = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(abort)
+            await trio.lowlevel.wait_task_rescheduled(sock.stop_reading)
 
         async def wait_writable(self, sock: HubSocket) -> None:
             """Park the task until the socket has room for a writer."""
             _claim(sock, sock.writer)
-
-            def abort(_: object) -> trio.lowlevel.Abort:
-                sock.writer = None
-                return trio.lowlevel.Abort.SUCCEEDED
-
             sock.writer = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(abort)
+            await trio.lowlevel.wait_task_rescheduled(sock.stop_writing)
 
         async def wait_news(self, sock: HubSocket) -> None:
             """Park the task until the socket has news of either kind."""
             _claim(sock, sock.reader or sock.writer)
-
-            def abort(_: object) -> trio.lowlevel.Abort:
-                sock.reader = sock.writer = None
-                return trio.lowlevel.Abort.SUCCEEDED
-
             sock.reader = sock.writer = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(abort)
+            await trio.lowlevel.wait_task_rescheduled(sock.stop_both)
 
         def _tell(self, fd: int, events: int) -> None:
             sock = self._sockets.get(fd)
@@ -401,7 +403,9 @@ if sys.platform == "linux":
                 return
             if events & (select.EPOLLIN | _GONE):
                 sock.readable = True
-                dealt_with = sock.on_readable is not None and sock.on_readable() is True and not events & _GONE
+                dealt_with = sock.on_readable is not None and sock.on_readable() is True
+                if events & _GONE:  # the end is told only once, and what was read just now need not have been all
+                    sock.readable, dealt_with = True, False
                 reader = sock.reader
                 if reader is not None and not dealt_with:
                     sock.reader = None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 import trio
@@ -664,3 +665,56 @@ def test_tls_can_be_laid_over_a_connection_that_was_reset() -> None:
         reset(peer)
         with with_tls(near, client_context(), "127.0.0.1") as sock, pytest.raises(OSError):  # noqa: PT011 - a reset
             sock.do_handshake()
+
+
+@pytest.mark.parametrize("leave", [socket.socket.close, reset], ids=["fin", "rst"])
+async def test_an_end_wakes_the_reader_though_the_words_before_it_were_dealt_with(
+    make_hub: Callable[[], Hub], leave: Callable[[socket.socket], None]
+) -> None:
+    """Words and end that come together are one piece of news: nobody tells of the end again."""
+
+    async def play(stage: Stage) -> None:
+        heard: list[bytes | None] = []
+
+        def listen() -> bool:
+            with suppress(OSError):
+                heard.append(stage.sock.receive_now())
+            return True
+
+        async def read_to_the_end() -> None:
+            stage.sock.on_readable = listen
+            with trio.fail_after(60), suppress(OSError):
+                while await stage.sock.receive_some():
+                    pass
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read_to_the_end)
+            await trio.testing.wait_all_tasks_blocked()
+            stage.peer.send(b"last words")
+            leave(stage.peer)
+        assert stage.hangups == 1
+
+    await on_stage(make_hub, play)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the other hub wakes whoever waits")
+async def test_words_that_were_dealt_with_wake_nobody() -> None:
+    """The reader sleeps on, until they are not."""
+
+    async def play(stage: Stage) -> None:
+        heard: list[bytes | None] = []
+
+        def listen() -> bool:
+            heard.append(stage.sock.receive_now())
+            return len(heard) < 3
+
+        stage.sock.on_readable = listen
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stage.sock.wait_readable)
+            for word in (b"one", b"two", b"three"):
+                await trio.testing.wait_all_tasks_blocked()
+                assert len(nursery.child_tasks) == 1
+                stage.peer.send(word)
+        assert heard == [b"one", b"two", b"three"]
+
+    await on_stage(open_hub, play)

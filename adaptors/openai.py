@@ -91,12 +91,14 @@ class OpenAICompatible:
 
     def request(self, call: Call, account: ProviderAccount, upstream_model: str | None) -> UpstreamRequest:
         """Return the request as it came, addressed to the provider. Raises BadBody: a model that cannot be renamed."""
-        if is_translated(call, self.spoken(account)):
-            return self._translated(call, account, upstream_model or call.model or "")
-        if is_retold(call, _JSON):
-            if counts(call) and not self.counts_tokens:
-                raise cannot_count()
-            return asked_anew(self, _JSON, call, account, upstream_model)
+        spoken = self.spoken(account)
+        if call.endpoint.wire not in spoken:  # else it is neither, and most calls are not
+            if is_translated(call, spoken):
+                return self._translated(call, account, upstream_model or call.model or "")
+            if is_retold(call, _JSON):
+                if counts(call) and not self.counts_tokens:
+                    raise cannot_count()
+                return asked_anew(self, _JSON, call, account, upstream_model)
         account = self._asking(account)
         path = call.path.decode("latin-1")
         query = "?" + call.query.decode("latin-1") if call.query else ""
@@ -179,11 +181,13 @@ class OpenAICompatible:
         model = call.model if upstream_model not in {None, call.model} else None
         wire = wire_of(call.endpoint, stream=call.stream)
         spoken = self.spoken(account)
-        if is_translated(call, spoken):
-            provider = CHAT if CHAT in spoken else self._answers()
-            return TranslatedAnswer(provider, call.endpoint.wire or "", frame_of(call, upstream_model, max_event_bytes))
-        if is_retold(call, _JSON):
-            return RetoldAnswer(call, call.model)
+        if call.endpoint.wire not in spoken:
+            if is_translated(call, spoken):
+                provider = CHAT if CHAT in spoken else self._answers()
+                frame = frame_of(call, upstream_model, max_event_bytes)
+                return TranslatedAnswer(provider, call.endpoint.wire or "", frame)
+            if is_retold(call, _JSON):
+                return RetoldAnswer(call, call.model)
         if wire == CHAT:
             hides_usage = _asks_usage(call, self._asking(account))
             return ChatAnswer(call, model=model, hides_usage=hides_usage, max_event_bytes=max_event_bytes)
@@ -209,6 +213,8 @@ _PAYERS: Final = (("organization", b"openai-organization"), ("project", b"openai
 
 def _payers(account: ProviderAccount) -> Headers:
     options = account.options
+    if not options:
+        return ()
     return tuple((header, options[name].encode()) for name, header in _PAYERS if name in options)
 
 

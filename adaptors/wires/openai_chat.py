@@ -187,7 +187,11 @@ class ChatAnswer:
         """Yield the whole events among these bytes. Raises AnswerFailed: an error event, garbage, one too large."""
         if self.complete:
             return  # what follows [DONE] is not part of the answer
-        for part in self._parts(whole_events(self._parser, data)):
+        block = whole_events(self._parser, data)
+        if self.content_seen and self._may_pass(block):
+            yield block if self._renaming is None else self._renaming.applied(block)
+            return
+        for part in self._parts(block):
             if self.content_seen and self._may_pass(part):
                 yield part if self._renaming is None else self._renaming.applied(part)
             else:

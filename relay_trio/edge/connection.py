@@ -244,16 +244,15 @@ class ClientConnection:
     def _client_request(self, request: Incoming, exchange: HTTPExchange) -> ClientRequest:
         path, _, query = origin_form(request.target).partition(b"?")
         text = path.decode("latin-1")
-        headers = request.headers
         return ClientRequest(
-            method=request.method.decode("latin-1"),
-            path=unquote(text) if "%" in text else text,
-            raw_path=path,
-            query=query,
-            headers=headers,
-            fields=request.fields,
-            client=self._services.client_address(self._client[0] if self._client else None, headers),
-            side=exchange,
+            request.method.decode("latin-1"),
+            unquote(text) if "%" in text else text,
+            path,
+            query,
+            request.headers,
+            request.fields,
+            self._services.client_address(self._client[0] if self._client else None, request.headers),
+            exchange,
         )
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:

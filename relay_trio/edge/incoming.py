@@ -19,21 +19,20 @@ _VERSIONS = frozenset({"1.0", "1.1"})
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
-@attrs.define(eq=False)
 class Incoming:
     """One request as it comes in. `pieces` holds what has been read of its body and nobody has taken yet."""
 
-    target: bytes = b""
-    headers: list[tuple[bytes, bytes]] = attrs.field(factory=list)
-    fields: dict[bytes, bytes] = attrs.field(factory=dict)
-    """The headers by name, once they are all here; of those that came more than once, the first."""
-    method: bytes = b""
-    http_10: bool = False
-    keep_alive: bool = False
-    head_complete: bool = False
-    complete: bool = False
-    wants_continue: bool = False
-    pieces: list[bytes] = attrs.field(factory=list)
+    __slots__ = (
+        "complete", "fields", "head_complete", "headers", "http_10", "keep_alive", "method", "pieces", "target", "wants_continue",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.target = self.method = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.fields: dict[bytes, bytes] = {}
+        """The headers by name, once they are all here; of those that came more than once, the first."""
+        self.http_10 = self.keep_alive = self.head_complete = self.complete = self.wants_continue = False
+        self.pieces: list[bytes] = []
 
     def take_pieces(self) -> bytes:
         """Return what is here of the body, and forget it."""

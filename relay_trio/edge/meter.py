@@ -38,13 +38,13 @@ class MetricsMeter:
         usage = record.usage
         self.metrics.observe_request(
             FinishedRequest(
-                dialect=record.dialect,
-                outcome=record.outcome,
-                channel=record.channel,
-                model=record.model,
-                seconds=seconds,
-                body_bytes=(scope.bytes_in, record.upstream_bytes_out, record.upstream_bytes_in, scope.bytes_out),
-                tokens=None if usage is None else _tokens(usage),
+                record.dialect,
+                record.outcome,
+                record.channel,
+                record.model,
+                seconds,
+                (scope.bytes_in, record.upstream_bytes_out, record.upstream_bytes_in, scope.bytes_out),
+                None if usage is None else _tokens(usage),
             )
         )
         if record.keepalives:

@@ -103,9 +103,9 @@ class Exchange:
 
     __slots__ = (
         "_answer_sequence", "_body",
-        "_body_left_s", "_clean", "_extra_headers", "_held", "_held_size", "_keepalive_done", "_sending",
+        "_body_left_s", "_clean", "_extra_headers", "_held", "_held_size", "_keepalive_done", "_sending", "_stream_headers",
          "content_sent", "dialect", "finished", "head_sent", "keepalive_after", "keepalive_interval",
-        "last_sent", "record", "request", "scope", "stream_headers", "streaming",
+        "last_sent", "record", "request", "scope", "streaming",
     )  # fmt: skip
 
     def __init__(
@@ -127,7 +127,7 @@ class Exchange:
         self.head_sent = False
         self.content_sent = False
         self.finished = False
-        self.stream_headers = [(b"content-type", dialect.stream_content_type), *_STREAM_HEADERS]
+        self._stream_headers: list[Header] | None = None
         self.last_sent = self.scope.started
         """When the client of a stream was last told anything."""
         self.keepalive_after = self.keepalive_interval = float("inf")
@@ -308,13 +308,15 @@ class Exchange:
 
     def _start_stream(self) -> None:
         self._take_head(200)
-        self._start(200, self.stream_headers)
+        if self._stream_headers is None:
+            self.set_stream_headers([])
+        self._start(200, self._stream_headers or [])
 
     def set_stream_headers(self, headers: list[Header]) -> None:
         """Let the stream's head carry the provider's headers, and what proxies between must know."""
         ours = [(b"content-type", self.dialect.stream_content_type), *_STREAM_HEADERS]
         names = {name for name, _ in ours}
-        self.stream_headers = [field for field in headers if field[0] not in names] + ours
+        self._stream_headers = [field for field in headers if field[0] not in names] + ours
 
     # Keep-alive
 

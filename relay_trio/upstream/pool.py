@@ -61,8 +61,10 @@ class Pool:
 
     def put(self, key: Key, connection: UpstreamConnection) -> None:
         """Keep a connection for later. The caller has made sure that it is reusable."""
-        idle = self._idle.setdefault(key, deque())
-        if len(idle) >= MAX_IDLE_PER_ORIGIN:
+        idle = self._idle.get(key)
+        if idle is None:
+            idle = self._idle[key] = deque()
+        elif len(idle) >= MAX_IDLE_PER_ORIGIN:
             idle.popleft().close()
         limit_s = self._idle_limit_s if connection.idle_limit_s is None else connection.idle_limit_s
         connection.idle_until = trio.current_time() + limit_s

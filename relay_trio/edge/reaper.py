@@ -14,7 +14,8 @@ async def reap(services: ConnectionServices) -> None:
     while True:
         await trio.sleep(_LOOK_INTERVAL_S)
         now = trio.current_time()
-        for connection in [one for one in services.live if one.waits and (one.kick_at <= now or one.terminated)]:
+        going_down = next((one.terminated for one in services.live), False)  # hypercorn's shutdown is one for all
+        for connection in [one for one in services.live if one.kick_at <= now or (going_down and one.waits)]:
             if connection.idle:
                 connection.kick("the connection was idle")
             else:

@@ -105,7 +105,7 @@ class Exchange:
         "_answer_sequence", "_body",
         "_body_left_s", "_clean", "_extra_headers", "_held", "_held_size", "_keepalive_done", "_sending", "_stream_headers",
          "content_sent", "dialect", "finished", "head_sent", "keepalive_after", "keepalive_interval",
-        "last_sent", "record", "request", "scope", "streaming",
+        "last_sent", "look_at", "record", "request", "scope", "streaming",
     )  # fmt: skip
 
     def __init__(
@@ -130,7 +130,9 @@ class Exchange:
         self._stream_headers: list[Header] | None = None
         self.last_sent = self.scope.started
         """When the client of a stream was last told anything."""
-        self.keepalive_after = self.keepalive_interval = float("inf")
+        self.keepalive_after = self.keepalive_interval = self.look_at = float("inf")
+        """Seconds of silence before the first keep-alive, and between two; and when the pacemaker looks again: what is
+        sent meanwhile only moves the due time on, so it need not look at thousands of streams at each turn."""
         self._extra_headers = extra_headers
         self._clean = clean
         self._body = body

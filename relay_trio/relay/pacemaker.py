@@ -29,6 +29,7 @@ class Pacemaker:
         cap = _longest_silence(exchange.request) / 2
         exchange.keepalive_after = min(settings.keepalive_after, cap)
         exchange.keepalive_interval = min(settings.keepalive_interval, cap)
+        exchange.look_at = exchange.keepalive_due()
         self._watched.add(exchange)
 
     def forget(self, exchange: Exchange) -> None:
@@ -40,8 +41,11 @@ class Pacemaker:
         while True:
             await trio.sleep(_LOOK_INTERVAL_S)
             now = trio.current_time()
-            for exchange in [exchange for exchange in self._watched if exchange.keepalive_due() <= now]:
-                exchange.scope.start_soon(exchange.keepalive, name="keep-alive")
+            for exchange in [exchange for exchange in self._watched if exchange.look_at <= now]:
+                due = exchange.keepalive_due()
+                if due <= now:
+                    exchange.scope.start_soon(exchange.keepalive, name="keep-alive")
+                exchange.look_at = min(due, now + min(exchange.keepalive_after, exchange.keepalive_interval))
 
 
 def _longest_silence(request: ClientRequest) -> float:

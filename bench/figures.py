@@ -273,12 +273,22 @@ def write_page(runs: Sequence[Results], bench: Path) -> None:
     for name, title, points in _lines_of(results["records"]):
         (pictures / f"{name}.svg").write_text(_line(title, points))
         shown.append(f"![{title}](figures/{name}.svg)")
-    page = "\n\n".join([_HEAD, *map(_circumstances, runs), *shown, table(results), _skipped(results)])
+    told = [_circumstances(run, shown_of) for run in runs if (shown_of := _shown_of(run, runs))]
+    page = "\n\n".join([_HEAD, *told, *shown, table(results), _skipped(results)])
     (bench / "FIGURES.md").write_text(page.rstrip() + "\n")
 
 
+def _last_runs(runs: Sequence[Results]) -> dict[str, Results]:
+    return {name: run for run in runs for name in run["load_average"]}
+
+
+def _shown_of(run: Results, runs: Sequence[Results]) -> list[str]:
+    """The workloads that the page has from this run."""
+    return [name for name, last in _last_runs(runs).items() if last is run]
+
+
 def _joined(runs: Sequence[Results]) -> Results:
-    measured = {name: run for run in runs for name in run["load_average"]}
+    measured = _last_runs(runs)
     records = [
         record
         for run in runs
@@ -314,9 +324,9 @@ PICTURES = (
 )
 
 
-def _circumstances(results: Results) -> str:
+def _circumstances(results: Results, workloads: Sequence[str]) -> str:
     machine, loads = results["machine"], results["load_average"]
-    busy = ", ".join(f"{name} {load['before']:.1f}/{load['after']:.1f}" for name, load in loads.items())
+    busy = ", ".join(f"{name} {loads[name]['before']:.1f}/{loads[name]['after']:.1f}" for name in workloads)
     return (
         f"{machine['date']}; {machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, Python "
         f"{machine['python']}, relay at {machine.get('commit', 'unknown')}; {results['plan']['rounds']} rounds. Load average before/after each workload (the rig and "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,14 @@ class Other:
         assert self.says is not None
         return self.says
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run it inside the block. Before the relay: its bind is a thread's, for which the virtual clock does not wait."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.siblings.serve, self.answer)
+            yield
+            nursery.cancel_scope.cancel(reason="the test is over")
+
 
 async def test_the_first_worker_speaks_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What only the other one has seen is told, once."""
@@ -68,11 +78,9 @@ async def test_the_first_worker_speaks_for_another(tmp_path: Path, monkeypatch: 
     other.says = worker(OTHER_PID, refused=[["main", 2]])
     async with open_webhook() as webhook:
         settings = settings_for(tmp_path, "", {"RELAY_ALERTS_WEBHOOK": webhook.url, "RELAY_ALERTS_NAME": "hk-1"})
-        async with trio.open_nursery() as nursery, open_relay(process(settings, tmp_path, slot=0)):
-            await nursery.start(other.siblings.serve, other.answer)
+        async with other.running(), open_relay(process(settings, tmp_path, slot=0)):
             await webhook.wait_posts(1)
             await trio.sleep(4 * LOOK_EVERY_S)
-            nursery.cancel_scope.cancel(reason="the test is over")
     (alarm,) = webhook.posts
     assert [entry["kind"] for entry in alarm["alerts"]] == ["key_refused"]
     assert alarm["alerts"][0]["subject"] == "main/2"
@@ -83,8 +91,7 @@ async def test_a_worker_that_does_not_answer_is_told(tmp_path: Path, monkeypatch
     other = Other(monkeypatch, tmp_path)
     async with open_webhook() as webhook:
         settings = settings_for(tmp_path, "", {"RELAY_ALERTS_WEBHOOK": webhook.url})
-        async with trio.open_nursery() as nursery, open_relay(process(settings, tmp_path, slot=0)):
-            await nursery.start(other.siblings.serve, other.answer)
+        async with other.running(), open_relay(process(settings, tmp_path, slot=0)):
             other.says = None
             await trio.sleep(LOOK_EVERY_S + 2)
             other.says = worker(OTHER_PID)
@@ -92,7 +99,6 @@ async def test_a_worker_that_does_not_answer_is_told(tmp_path: Path, monkeypatch
             assert webhook.posts == []
             other.says = None
             await webhook.wait_posts(1)
-            nursery.cancel_scope.cancel(reason="the test is over")
     assert [entry["subject"] for entry in webhook.posts[0]["alerts"]] == [str(OTHER_PID)]
 
 
@@ -102,8 +108,6 @@ async def test_no_other_worker_speaks(tmp_path: Path, monkeypatch: pytest.Monkey
     other.says = worker(OTHER_PID, refused=[["main", 2]])
     async with open_webhook() as webhook:
         settings = settings_for(tmp_path, "", {"RELAY_ALERTS_WEBHOOK": webhook.url})
-        async with trio.open_nursery() as nursery, open_relay(process(settings, tmp_path, slot=1)):
-            await nursery.start(other.siblings.serve, other.answer)
+        async with other.running(), open_relay(process(settings, tmp_path, slot=1)):
             await trio.sleep(600)
-            nursery.cancel_scope.cancel(reason="the test is over")
     assert webhook.posts == []

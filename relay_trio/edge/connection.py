@@ -135,7 +135,7 @@ class ClientConnection:
 
     async def _serve_all(self, raw: socket.socket) -> None:
         self._set_options(raw)
-        self._client, self._server = raw.getpeername()[:2], raw.getsockname()[:2]
+        self._client = raw.getpeername()[:2]
         self.idle = not self._tls  # a handshake is part of the head's time, waiting for the first byte is not
         self._wait_for_head(self._services.head)
         if self._tls:

@@ -75,8 +75,6 @@ class KeyRing:
 
     def __init__(self, keys: Iterable[KeySettings]) -> None:
         self._by_digest = {key.digest: (key.digest, _key(key)) for key in keys}
-        self._seen: dict[bytes, Key] = {}
-        """By the key as it was presented: the good ones only, so there are no more than there are keys."""
 
     def __len__(self) -> int:
         return len(self._by_digest)
@@ -98,15 +96,11 @@ class KeyRing:
         return key
 
     def _known(self, presented: bytes) -> Key | None:
-        key = self._seen.get(presented)
-        if key is not None or len(presented) > LONGEST_KEY_BYTES:
-            return key
+        if len(presented) > LONGEST_KEY_BYTES:
+            return None
         digest = digest_of_bytes(presented)
         known, key = self._by_digest.get(digest, (b"", None))
-        if key is None or not hmac.compare_digest(known, digest):
-            return None
-        self._seen[presented] = key
-        return key
+        return key if hmac.compare_digest(known, digest) else None
 
 
 def presented_key(headers: Iterable[Header], query: bytes) -> tuple[bytes | None, bytes]:

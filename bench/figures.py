@@ -236,7 +236,9 @@ def ratios(column: Column, rows: Sequence[Record], base: Sequence[Record]) -> li
 
 
 def _ratio(column: Column, rows: Sequence[Record], all_rows: Sequence[Record]) -> str:
-    relay = next(record["target"] for record in all_rows if record["target"].startswith("relay"))
+    relay = next((record["target"] for record in all_rows if record["target"].startswith("relay")), None)
+    if relay is None:
+        return "-"
     if rows[0]["target"] == relay:
         return "1"
     found = ratios(column, rows, [record for record in all_rows if record["target"] == relay])

@@ -16,6 +16,7 @@ import sys
 from statistics import median
 
 import peers
+import processes
 import rigging
 from fetching import BENCH
 from rigging import STREAM_50, UNARY, Ask, Stand, standing
@@ -31,6 +32,7 @@ Figures = dict[str, dict[str, float]]
 
 
 def main() -> int:
+    processes.end_as_interrupted()
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("--keep", action="store_true", help="write the figures to guard.json")
     keep = arguments.parse_args().keep

@@ -24,6 +24,16 @@ _END_S = 6.0
 """A process that does not end by SIGTERM in this time is killed."""
 
 
+def end_as_interrupted() -> None:
+    """Let SIGTERM and SIGHUP end this program as Ctrl-C does: by way of what ends the processes it has started."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+
+
 @attrs.frozen
 class Usage:
     """What a process and its descendants hold and have used."""

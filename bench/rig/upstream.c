@@ -53,7 +53,7 @@ struct connection {
     char out[KEPT];
     /* a stream is on one of the lists, or waits for a full socket */
     enum list on;
-    int slot;
+    uint64_t due_ms;
     struct connection *before, *after, *grave;
 };
 
@@ -170,18 +170,22 @@ static void put_on(struct connection *c, enum list on, struct connection **first
 
 static void take_off(struct connection *c) {
     if (c->on == NOWHERE) return;
-    struct connection **first = c->on == BURSTING ? &bursting : &wheel[c->slot];
+    struct connection **first = c->on == BURSTING ? &bursting : &wheel[c->due_ms % WHEEL];
     if (c->before) c->before->after = c->after; else *first = c->after;
     if (c->after) c->after->before = c->before;
     timed -= c->on == TIMED;
     c->on = NOWHERE;
 }
 
+/* Each stream keeps its own time, however late it is looked at. If the next chunk were due an interval after the last one
+ * left, streams that were late together would stay together: after a minute all of them speak in a few bursts, which no
+ * crowd of strangers does. */
 static void schedule(struct connection *c) {
     if (c->interval_ms == 0) { put_on(c, BURSTING, &bursting); return; }
-    long wait = c->interval_ms < WHEEL - 1 ? c->interval_ms : WHEEL - 1;
-    c->slot = (now_ns() / 1000000 + wait) % WHEEL;
-    put_on(c, TIMED, &wheel[c->slot]);
+    uint64_t wait = c->interval_ms < WHEEL - 1 ? c->interval_ms : WHEEL - 1;
+    c->due_ms += wait;
+    if (c->due_ms <= turned_ms) c->due_ms = turned_ms + 1;
+    put_on(c, TIMED, &wheel[c->due_ms % WHEEL]);
 }
 
 /* ---- One connection -------------------------------------------------------------------------------------------- */
@@ -271,6 +275,7 @@ static void start_stream(struct connection *c) {
     count.streams++;
     c->state = STREAMING;
     c->sent = 0;
+    c->due_ms = now_ns() / 1000000;
     if (!say(c, both, stream_head.length + first->length)) return;
     if (c->interval_ms) step(c); else schedule(c);
 }

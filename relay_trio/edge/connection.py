@@ -30,12 +30,15 @@ from relay_trio.relay.exchange import ClientRequest
 from relay_trio.scopes.balance import Balance
 from relay_trio.scopes.phase import Limit, LimitedPhase
 from relay_trio.scopes.shielded import shielded
+from relay_trio.scopes.wheel import TimingWheel
 from relay_trio.sockets import Hub, HubSocket, TlsHubSocket, with_tls
 
 _MAX_REST_BYTES = 64 * 1024
 """How much of a body that nobody wanted is still read, so that the answer is not lost to a reset (RFC 9112, 9.6)."""
 _REST_S = 1.0
 _USER_TIMEOUT_SLACK_S = 10
+CONNECTION_LOOK_S = 0.5
+"""How often the reaper looks at those whose time has come."""
 
 
 class Dated(Protocol):
@@ -67,7 +70,8 @@ class ConnectionServices:
     """Returns the client's address as the log shall have it: X-Forwarded-For is believed from trusted proxies only."""
     drain_s: float
     """How long live requests may go on when hypercorn shuts down by itself."""
-    live: set[ClientConnection] = attrs.field(factory=set)
+    live: TimingWheel[ClientConnection] = attrs.field(factory=lambda: TimingWheel(CONNECTION_LOOK_S))
+    """All of them, for the reaper."""
 
 
 class Relay(Protocol):
@@ -118,7 +122,7 @@ class ClientConnection:
         # hypercorn's own default cuts live streams after 3 s; read when its shutdown begins.
         self._config.graceful_timeout = max(self._config.graceful_timeout, services.drain_s)
         services.balance.client_connections.opened += 1
-        services.live.add(self)
+        services.live.put(self, 0.0)  # the next look asks when
         self._sock: HubSocket | None = None
         try:
             with self._scope:
@@ -128,7 +132,7 @@ class ClientConnection:
         except Exception as error:  # noqa: BLE001 - a server's last wall: what passes it ends all other requests
             services.crashed(error)
         finally:
-            services.live.discard(self)
+            services.live.remove(self)
             services.balance.client_connections.closed += 1
             self._close(raw)
             services.gate.left()

@@ -9,6 +9,7 @@ import trio
 
 from relay_trio.relay.exchange import ClientRequest, Exchange
 from relay_trio.relay.headers import positive_number
+from relay_trio.scopes.wheel import TimingWheel
 from relay_trio.settings.model import Settings
 
 _LOOK_INTERVAL_S = 0.5
@@ -20,7 +21,7 @@ class Pacemaker:
     """The streams of one process that may need to be kept awake."""
 
     def __init__(self) -> None:
-        self._watched: set[Exchange] = set()
+        self._watched: TimingWheel[Exchange] = TimingWheel(_LOOK_INTERVAL_S)
 
     def watch(self, exchange: Exchange, settings: Settings) -> None:
         """Keep this stream awake from now on: as configured, but at least twice in the silence that its client bears."""
@@ -29,23 +30,27 @@ class Pacemaker:
         cap = _longest_silence(exchange.request) / 2
         exchange.keepalive_after = min(settings.keepalive_after, cap)
         exchange.keepalive_interval = min(settings.keepalive_interval, cap)
-        exchange.look_at = exchange.keepalive_due()
-        self._watched.add(exchange)
+        self._watched.put(exchange, exchange.keepalive_due())
 
     def forget(self, exchange: Exchange) -> None:
         """The exchange is over."""
-        self._watched.discard(exchange)
+        self._watched.remove(exchange)
 
     async def run(self) -> None:
-        """Look for silent streams until cancelled. A service task."""
+        """Look for silent streams until cancelled. A service task.
+
+        What is sent meanwhile only moves a stream's time on, so the wheel is not told of it.
+        """
         while True:
             await trio.sleep(_LOOK_INTERVAL_S)
-            now = trio.current_time()
-            for exchange in [exchange for exchange in self._watched if exchange.look_at <= now]:
-                due = exchange.keepalive_due()
-                if due <= now:
-                    exchange.scope.start_soon(exchange.keepalive, name="keep-alive")
-                exchange.look_at = min(due, now + min(exchange.keepalive_after, exchange.keepalive_interval))
+            self._look(trio.current_time())
+
+    def _look(self, now: float) -> None:
+        for exchange in self._watched.take_due(now):
+            due = exchange.keepalive_due()
+            if due <= now:
+                exchange.scope.start_soon(exchange.keepalive, name="keep-alive")
+            self._watched.put(exchange, min(due, now + min(exchange.keepalive_after, exchange.keepalive_interval)))
 
 
 def _longest_silence(request: ClientRequest) -> float:

@@ -15,6 +15,7 @@ import trio
 
 from relay_trio.scopes.balance import Balance
 from relay_trio.scopes.request_scope import RequestScope
+from relay_trio.settings.model import CLEANUP_S
 
 _MINUTES_KEPT = 24 * 60
 
@@ -55,6 +56,11 @@ class NurseryRegistry:
     def oldest(self) -> RequestScope | None:
         """Return the scope that has lived longest."""
         return next(iter(self._live.values()), None)
+
+    def overdue(self) -> list[RequestScope]:
+        """Return the scopes that should be gone: their deadline and the clean-up after it have passed."""
+        gone_by = trio.current_time() - CLEANUP_S
+        return [scope for scope in self._live.values() if scope.deadline < gone_by]
 
     def enter(self, scope: RequestScope) -> int:
         """Enter a nursery that has just opened; return the serial number to leave with."""

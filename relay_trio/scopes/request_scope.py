@@ -19,7 +19,6 @@ import trio
 from relay_trio.errors import Ended
 from relay_trio.scopes.balance import Balance
 from relay_trio.scopes.phase import Limit, PhaseClock
-from relay_trio.settings.model import CLEANUP_S
 
 Arguments = TypeVarTuple("Arguments")
 
@@ -153,8 +152,3 @@ class RequestScope:
     def time_left(self) -> float:
         """Seconds until the deadline; negative when it has passed."""
         return self.deadline - self.clock.now()
-
-    @property
-    def overdue(self) -> bool:
-        """The scope should be gone: its deadline and the clean-up after it have passed."""
-        return self.time_left < -CLEANUP_S

@@ -116,7 +116,7 @@ class Watchdog:
         """Return how things stand, without a word to the log. Pure but for the clock."""
         settings = self._settings()
         live = len(self._registry)
-        overdue = sum(1 for scope in self._registry if scope.overdue)
+        overdue = len(self._registry.overdue())
         reasons: list[str] = []
         level = "ok"
         if live >= settings.warn:
@@ -157,7 +157,7 @@ class Watchdog:
             "rss_mb": self._memory_mb(),
             "loop_lag_ms": round(self.lag.worst * 1000, 3),
             "oldest": None if oldest is None else _described(oldest),
-            "overdue": [_overdue(scope) for scope in registry if scope.overdue][:_MAX_OVERDUE_SHOWN] or None,
+            "overdue": [_overdue(scope) for scope in registry.overdue()[:_MAX_OVERDUE_SHOWN]] or None,
         }
 
 

@@ -12,7 +12,10 @@ from parts import TOTAL
 from relay_trio.errors import Ended
 from relay_trio.scopes.balance import Balance
 from relay_trio.scopes.nursery import NurseryRegistry
+from relay_trio.scopes.phase import Limit
 from relay_trio.scopes.request_scope import RequestScope
+from relay_trio.scopes.shielded import shielded
+from relay_trio.settings.model import CLEANUP_S
 from relay_trio.testing import oracle
 from relay_trio.testing.oracle import Snapshot
 
@@ -75,6 +78,24 @@ async def test_the_oldest_and_the_named_are_found() -> None:
         assert book.oldest() is first
         assert book.find("a") is first
         assert book.find("c") is None
+
+
+async def test_overdue_is_what_is_past_its_deadline_and_the_clean_up_after_it() -> None:
+    """Each by its own deadline; to the moment."""
+    book = registry()
+    async with trio.open_nursery() as nursery:
+        for name, seconds in (("short", 10), ("long", 20)):
+            nursery.start_soon(stay_too_long, book, name, Limit(seconds, "RELAY_TIMEOUT"))
+        for now, overdue in ((10 + CLEANUP_S, []), (10 + CLEANUP_S + 0.1, ["short"]), (30, ["long", "short"])):
+            await trio.sleep_until(now)
+            assert sorted(scope.id for scope in book.overdue()) == overdue
+
+
+async def stay_too_long(book: NurseryRegistry, name: str, total: Limit) -> None:
+    """Be a request that does not end when it is told to, but in the end."""
+    async with RequestScope(book, name, total):
+        with shielded(100):
+            await trio.sleep_until(40)
 
 
 async def test_who_waits_for_closings_is_told_of_each() -> None:

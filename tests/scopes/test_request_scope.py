@@ -14,7 +14,6 @@ from relay_trio.scopes.balance import Balance
 from relay_trio.scopes.nursery import NurseryRegistry
 from relay_trio.scopes.phase import Limit
 from relay_trio.scopes.request_scope import RequestScope
-from relay_trio.settings.model import CLEANUP_S
 from relay_trio.testing.oracle import Snapshot
 
 pytestmark = pytest.mark.anyio
@@ -54,7 +53,7 @@ async def test_a_scope_ends_at_its_deadline() -> None:
         one.start_soon(trio.sleep_forever, name="helper")
         await trio.sleep_forever()
     assert trio.current_time() == 5
-    assert (one.time_left, one.overdue) == (0, False)
+    assert one.time_left == 0
     assert even(book.balance)
 
 
@@ -159,13 +158,12 @@ async def test_an_exception_of_the_work_leaves_nothing_behind() -> None:
 
 
 async def test_the_age_and_what_is_left_follow_the_clock() -> None:
-    """Overdue is what is past its deadline and the clean-up after it."""
+    """Also past the deadline."""
     one = scope(Limit(10, "RELAY_TIMEOUT"))
-    for seconds, overdue in ((0, False), (10, False), (10 + CLEANUP_S, False), (10 + CLEANUP_S + 0.1, True)):
+    for seconds in (0, 10, 11):
         await trio.sleep_until(seconds)
         assert one.age == pytest.approx(seconds)
         assert one.time_left == pytest.approx(10 - seconds)
-        assert one.overdue is overdue
 
 
 async def test_a_name_says_what_it_is() -> None:

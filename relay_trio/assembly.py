@@ -60,7 +60,7 @@ from relay_trio.sockets import Hub, open_hub
 from relay_trio.telemetry.log import get_logger
 from relay_trio.telemetry.log_writer import LogSink
 from relay_trio.telemetry.metrics import Labels, Metrics
-from relay_trio.telemetry.process import descriptor_limit, give_back_memory, memory, socket_descriptors
+from relay_trio.telemetry.process import descriptor_limit, give_back_memory, memory
 from relay_trio.telemetry.redaction import Redactor
 from relay_trio.upstream.credentials import Tokens
 from relay_trio.upstream.fetch import Fetcher
@@ -338,7 +338,7 @@ class _Relay:
         looks = []
         for _ in range(_LOOKS):
             await trio.sleep(_BETWEEN_LOOKS_S)
-            looks.append(Baseline.at_rest(take_census(socket_descriptors()), self.vitals.known()))
+            looks.append(Baseline.at_rest(take_census(self.vitals.sockets.look()), self.vitals.known()))
         self._baseline = Baseline.least(looks)
         await trio.sleep_forever()  # this task is in the baseline, so it stays
 

@@ -156,7 +156,7 @@ def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
 LOW_LEVEL = {
     "relay_trio/sockets.py": {"checkpoint", "wait_readable", "wait_writable", "wait_task_rescheduled", "reschedule",
                               "current_task", "notify_closing", "Abort", "Task"},
-    "relay_trio/scopes/census.py": {"current_root_task", "Task"},
+    "relay_trio/scopes/census.py": {"current_root_task", "current_statistics", "Task"},
     "relay_trio/scopes/phase.py": {"current_clock"},
     "relay_trio/scopes/request_scope.py": {"current_task", "Task"},
     "relay_trio/demo.py": {"checkpoint"},

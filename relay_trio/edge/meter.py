@@ -8,7 +8,7 @@ import trio
 from adaptors.values import Usage
 from relay_trio.edge.handlers.health import Vitals
 from relay_trio.relay.record import Record
-from relay_trio.scopes.census import take_census
+from relay_trio.scopes.census import count_tasks
 from relay_trio.telemetry.metrics import FinishedRequest, Metrics, Sample
 from relay_trio.telemetry.process import descriptors, memory
 from relay_trio.upstream.pool import Pool
@@ -75,7 +75,7 @@ class Sampler:
         self.metrics.sample(
             Sample(
                 live_nurseries=len(vitals.registry),
-                tasks=take_census(None).tasks,
+                tasks=count_tasks(),
                 live_requests=slots.live,
                 queued_requests=slots.queued,
                 idle_upstream_connections=pool.idle,

@@ -1,7 +1,7 @@
 """What the operating system knows about this process: its memory and its descriptors.
 
 Each number has one definition, and is None where the platform does not tell it cheaply: no number is better than one
-that means something else. Nothing here is for the request path: listing 20,000 descriptors takes milliseconds.
+that means something else. Nothing here is for the request path: listing 20,000 descriptors takes 20 ms.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import gc
 import importlib
 import mmap
 import os
+import stat
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -19,8 +20,8 @@ import attrs
 
 MIB = 1024 * 1024
 
-_PROC_FD = Path("/proc/self/fd")
-_LISTINGS = ("/proc/self/fd", "/dev/fd")
+_PROC_FD = "/proc/self/fd"
+_LISTINGS = (_PROC_FD, "/dev/fd")
 """Linux; macOS and the BSDs."""
 
 _STATM = Path("/proc/self/statm")
@@ -86,11 +87,35 @@ def descriptors() -> Descriptors:
 
 
 def socket_descriptors() -> int | None:
-    """How many of the open descriptors are sockets. Linux only; elsewhere None."""
+    """How many of the open descriptors are sockets. Linux only; elsewhere None. Looks at each: 2 us a descriptor."""
     try:
-        return sum(_is_socket(entry) for entry in _PROC_FD.iterdir())
+        return sum(map(_is_socket, os.listdir(_PROC_FD)))  # noqa: PTH208 - the names are all that is wanted
     except OSError:
         return None
+
+
+class SocketCounter:
+    """Counts this process's sockets, without a look at each as long as there are as many as there should be.
+
+    Beside sockets a process has a few files and pipes. If these are as many as at the last look, the number of all
+    descriptors says how many sockets there are, and Linux tells that one at once.
+    """
+
+    def __init__(self) -> None:
+        self._others: int | None = None
+
+    def count(self, expected: int) -> int | None:
+        """Return how many there are. Linux only; elsewhere None."""
+        open_now = _count_open()
+        if open_now is not None and open_now - expected == self._others:
+            return expected
+        return self.look()
+
+    def look(self) -> int | None:
+        """Look at each and return how many there are. Linux only; elsewhere None."""
+        found, open_now = socket_descriptors(), _count_open()
+        self._others = None if found is None or open_now is None else open_now - found
+        return found
 
 
 def descriptor_limit() -> int | None:
@@ -138,15 +163,19 @@ def _peak_resident_mb() -> float | None:
 
 
 def _count_open() -> int | None:
+    with contextlib.suppress(OSError):
+        told = os.stat(_PROC_FD).st_size  # noqa: PTH116 - since Linux 6.2 (proc_pid_fd(5)); before that it is 0
+        if told:
+            return told
     for directory in _LISTINGS:
         with contextlib.suppress(OSError):
             return len(os.listdir(directory)) - 1  # noqa: PTH208 - the names are all that is wanted
     return None
 
 
-def _is_socket(entry: Path) -> bool:
+def _is_socket(descriptor: str) -> bool:
     """Whether a descriptor is a socket; the listing's own one is gone by the time it is looked at."""
     try:
-        return str(entry.readlink()).startswith("socket:")
+        return stat.S_ISSOCK(os.fstat(int(descriptor)).st_mode)
     except OSError:
         return False

@@ -12,7 +12,7 @@ import trio.testing
 from parts import TOTAL
 
 from relay_trio.scopes.balance import Balance
-from relay_trio.scopes.census import Baseline, Known, all_tasks, await_stack, take_census, unaccounted
+from relay_trio.scopes.census import Baseline, Known, await_stack, count_tasks, take_census, unaccounted
 from relay_trio.scopes.nursery import NurseryRegistry
 from relay_trio.scopes.request_scope import RequestScope
 from relay_trio.telemetry.process import socket_descriptors
@@ -45,12 +45,16 @@ class Watched:
         return {kind: count for kind, count in found.items() if count}
 
 
-async def test_the_walk_finds_every_task_that_trio_has() -> None:
-    """The same as the oracle's, which was written apart from it."""
+async def test_the_census_finds_every_task_and_every_nursery_that_trio_has() -> None:
+    """The same as the oracle's walk, which was written apart from it."""
     async with trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(trio.sleep_forever)
-        assert set(all_tasks()) == set(oracle.walk_tasks())
+        await trio.testing.wait_all_tasks_blocked()
+        tasks, nurseries = oracle.tasks_and_nurseries()
+        census = take_census(None)
+        assert (census.tasks, census.nurseries) == (sum(tasks.values()), sum(nurseries.values()))
+        assert census.tasks == count_tasks()
         nursery.cancel_scope.cancel()
 
 

@@ -72,6 +72,46 @@ def test_descriptors_and_sockets_are_counted() -> None:
     assert process.descriptors().open == descriptors == sum(map(is_open, range(4_096)))
 
 
+@linux_only
+def test_descriptors_are_counted_alike_where_the_kernel_does_not_tell_their_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Linux tells it since 6.2; before, and elsewhere, they are listed."""
+    told = process.descriptors().open
+
+    with monkeypatch.context() as old_kernel:
+        old_kernel.setattr(os, "stat", lambda _: os.stat_result((0,) * 10))
+        listed = process.descriptors().open
+    assert told == listed
+
+
+@linux_only
+def test_sockets_are_looked_at_one_by_one_only_when_their_number_is_not_what_it_should_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And then the count is right, whatever was expected; also when a file has come or gone meanwhile."""
+    looks: list[int | None] = []
+    look_at_each = process.socket_descriptors
+
+    def noted() -> int | None:
+        looks.append(look_at_each())
+        return looks[-1]
+
+    monkeypatch.setattr(process, "socket_descriptors", noted)
+    counter = process.SocketCounter()
+    there = counter.count(0)
+    assert there is not None
+    assert (counter.count(there), len(looks)) == (there, 1)
+    left, right = socket.socketpair()
+    assert (counter.count(there + 2), len(looks)) == (there + 2, 1)
+    assert (counter.count(there), len(looks)) == (there + 2, 2), "two that nobody expected"
+    left.close()
+    right.close()
+    with open(os.devnull):  # noqa: PTH123 - a descriptor is all that is wanted
+        assert (counter.count(there), len(looks)) == (there, 3), "a file more is no socket"
+        assert (counter.count(there), len(looks)) == (there, 3)
+
+
 def is_open(fd: int) -> bool:
     try:
         os.fstat(fd)
@@ -116,12 +156,13 @@ def test_what_a_platform_lacks_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path
     """Without /proc and without the resource module nothing fails and nothing is invented."""
     monkeypatch.setitem(sys.modules, "resource", None)
     monkeypatch.setattr(process, "_STATM", tmp_path / "absent")
-    monkeypatch.setattr(process, "_PROC_FD", tmp_path / "absent")
+    monkeypatch.setattr(process, "_PROC_FD", str(tmp_path / "absent"))
     monkeypatch.setattr(process, "_LISTINGS", ())
     memory = process.memory()
     assert (memory.alloc_mb, memory.sys_mb, memory.rss_mb) == (None, None, None)
     assert process.descriptors() == process.Descriptors(None, None)
     assert process.socket_descriptors() is None
+    assert process.SocketCounter().count(3) is None
     assert process.raise_descriptor_limit() is None
 
 

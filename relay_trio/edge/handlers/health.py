@@ -17,12 +17,12 @@ from relay_trio.channels.senders import Senders
 from relay_trio.edge.siblings import Siblings
 from relay_trio.relay.admission import Admission
 from relay_trio.relay.services import Drain
-from relay_trio.scopes.census import Baseline, Known, take_census, unaccounted
+from relay_trio.scopes.census import Baseline, Known, count_tasks, take_census, unaccounted
 from relay_trio.scopes.nursery import NurseryRegistry
 from relay_trio.scopes.watchdog import Watchdog
 from relay_trio.sockets import Hub
 from relay_trio.telemetry.log_writer import LogSink
-from relay_trio.telemetry.process import descriptors, memory, socket_descriptors
+from relay_trio.telemetry.process import SocketCounter, descriptors, memory
 
 Json = dict[str, Any]
 
@@ -52,6 +52,7 @@ class Vitals:
     senders: Senders
     baseline: Callable[[], Baseline | None]
     """Returns what a process at rest holds, or None in the first moments."""
+    sockets: SocketCounter = attrs.field(factory=SocketCounter)
 
     def known(self) -> Known:
         """Return what the relay itself knows to be open."""
@@ -78,7 +79,9 @@ class Vitals:
         return found
 
     def _look(self, baseline: Baseline) -> dict[str, int]:
-        return unaccounted(take_census(socket_descriptors()), baseline, self.known())
+        known = self.known()
+        sockets = None if baseline.sockets is None else self.sockets.count(baseline.sockets + known.sockets)
+        return unaccounted(take_census(sockets), baseline, known)
 
     async def snapshot(self) -> Json:
         """Return this worker's health."""
@@ -95,12 +98,12 @@ class Vitals:
             "nurseries": len(self.registry),
             "goroutines": len(self.registry),
             "peak": {"1h": peak.hour, "24h": peak.day},
-            "tasks": take_census(None).tasks,
+            "tasks": count_tasks(),
             "requests": {
                 "live": slots.live,
                 "queued": slots.queued,
                 "oldest_s": round(oldest.age, 3) if oldest is not None else 0.0,
-                "overdue": sum(1 for scope in self.registry if scope.overdue),
+                "overdue": len(self.registry.overdue()),
             },
             "balance": {
                 kind: {

@@ -35,7 +35,7 @@ class GenerateAnswer:
     __slots__ = (
         "_array",
         "_blocked",
-        "_call",
+        "_candidates",
         "_finished",
         "_last",
         "_model",
@@ -51,7 +51,7 @@ class GenerateAnswer:
 
         `model` is the client's name of the model where it is not the provider's. `array`: the client gets a JSON array.
         """
-        self._call = call
+        self._candidates = candidates_asked_for(call) if call.stream else 1
         self._model = None if model is None else encoded(model)
         self._array = array
         self._parser = SSEParser(max_event_bytes)
@@ -145,7 +145,7 @@ class GenerateAnswer:
         """Yield the last event, if only its empty line is missing. Raises AnswerFailed unless the stream is complete."""
         rest = self._parser.rest
         yield from self._watched(last_event(rest))
-        if not self._blocked and len(self._finished) < candidates_asked_for(self._call):
+        if not self._blocked and len(self._finished) < self._candidates:
             raise incomplete()
         self.complete = True
         if self._array:
@@ -175,8 +175,11 @@ def _may_pass(block: bytes) -> bool:
 
 def candidates_asked_for(call: Call) -> int:
     """Return how many candidates the answer must have."""
+    body = call.body or b"{}"
+    if b'"candidateCount"' not in body:
+        return 1
     try:
-        request = decoded(call.body or b"{}")
+        request = decoded(body)
     except NotJSON:
         return 1
     config = request.get("generationConfig") if isinstance(request, dict) else None

@@ -148,7 +148,7 @@ class ChatAnswer:
     """Reads one answer to a chat or legacy completion, streamed or whole. A state machine for one attempt."""
 
     __slots__ = (
-        "_call",
+        "_choices",
         "_finished",
         "_hides_usage",
         "_keeps_id",
@@ -168,7 +168,7 @@ class ChatAnswer:
         `model` is the client's name of the model where it is not the provider's, else None. `hides_usage`: the usage
         chunk was asked for by the relay alone, so it is kept from the client.
         """
-        self._call = call
+        self._choices = choices_asked_for(call) if call.stream else 1
         self._renaming = None if model is None else Renaming(encoded(model))
         self._hides_usage = hides_usage
         self._keeps_id = may_be_stored(call)
@@ -278,7 +278,7 @@ class ChatAnswer:
         yield from self._watched(last_event(self._parser.rest))
         if self.complete:
             return
-        if len(self._finished) < choices_asked_for(self._call):
+        if len(self._finished) < self._choices:
             raise incomplete()
         self.content_seen = self.complete = True
         yield DONE
@@ -343,8 +343,11 @@ def may_be_stored(call: Call) -> bool:
 
 def choices_asked_for(call: Call) -> int:
     """Return how many choices the answer must have: `n` for each prompt."""
+    body = call.body or b"{}"
+    if b'"n"' not in body and b'"prompt"' not in body:
+        return 1
     try:
-        request = decoded(call.body or b"{}")
+        request = decoded(body)
     except NotJSON:
         return 1
     if not isinstance(request, dict):

@@ -108,6 +108,10 @@ class Reservation:
 
     def __exit__(self, *_: object) -> None:
         self.count.closed += 1
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Hold nothing any more."""
         self.budget.give_back(self.held)
         self.held = 0
 

@@ -39,17 +39,35 @@ _BODILESS = frozenset({202, 204, 304})
 """An answer may have no body: nothing is there, nothing has changed, or (202) it is not ready yet, as at xAI."""
 
 
+@attrs.define(eq=False)
+class Attempts:
+    """What all attempts of one call share.
+
+    The call is asked for here each time: a stream may last for an hour, and who holds its call holds its body.
+    """
+
+    call: Call
+    reservation: Reservation
+    upload: Upload | None
+    looking: bool
+    """Nobody knows who made the object: it is asked for in turn, and a 404 is not the last word."""
+    preparation: Preparation
+
+    def no_more(self) -> None:
+        """Content has left: nobody else is asked, so the body is forgotten, and others have room for theirs."""
+        self.call = attrs.evolve(self.call, body=None)
+        self.preparation.fetched.clear()
+        self.reservation.give_back()
+
+
 @attrs.frozen(eq=False)
 class Attempt:
     """What one try needs to know."""
 
     services: RelayServices
     exchange: Exchange
-    call: Call
     candidate: Candidate
-    reservation: Reservation
-    preparation: Preparation
-    upload: Upload | None = None
+    attempts: Attempts
 
     async def run(self) -> None:
         """Relay the call over this candidate, to the end of its answer.
@@ -67,23 +85,12 @@ class Attempt:
             await self._run()
 
     async def _run(self) -> None:
-        candidate, call = self.candidate, self.call
-        channel = candidate.channel
-        clock = self.exchange.scope.clock
-        model = channel.upstream_model(call.model)
-        if channel.wants_preparation:
-            request = await self.preparation.request(call, candidate, model)
-        else:
-            request = request_on_the_spot(call, candidate, model)
-        self.exchange.record.dropped = request.dropped
-        response = await self.services.sender(channel).send(
-            request, channel.route, clock, channel.clocks.headers, self.upload
-        )
+        model = self.candidate.channel.upstream_model(self.attempts.call.model)
+        response = await self._send(model)
         scope = self.exchange.scope
         scope.holding += 1
         if isinstance(response, UpstreamResponse):
             scope.let_go = response.close
-        self.exchange.record.upstream_bytes_out += scope.bytes_in if request.body is None else len(request.body)
         try:
             await self._answer(response, model)
         finally:
@@ -91,22 +98,39 @@ class Attempt:
             await response.aclose()
             scope.holding -= 1
 
+    async def _send(self, model: str | None) -> Response:
+        """Make the request that this provider gets, and send it; return when the head of the answer is here."""
+        candidate, attempts = self.candidate, self.attempts
+        channel = candidate.channel
+        if channel.wants_preparation:
+            request = await attempts.preparation.request(attempts.call, candidate, model)
+        else:
+            request = request_on_the_spot(attempts.call, candidate, model)
+        scope, record = self.exchange.scope, self.exchange.record
+        record.dropped = request.dropped
+        response = await self.services.sender(channel).send(
+            request, channel.route, scope.clock, channel.clocks.headers, attempts.upload
+        )
+        record.upstream_bytes_out += scope.bytes_in if request.body is None else len(request.body)
+        return response
+
     async def _answer(self, response: Response, model: str | None) -> None:
-        call, adaptor = self.call, self.candidate.channel.adaptor
+        attempts, adaptor = self.attempts, self.candidate.channel.adaptor
+        stream = attempts.call.stream
         record = self.exchange.record
         record.upstream_request_id = header_fields.upstream_request_id(response.fields)
         if response.status >= _FIRST_ERROR_STATUS:
             raise await read_failure(response, adaptor, self.exchange.scope.clock)
-        if wire_of(call.endpoint, stream=call.stream) is None:
+        if wire_of(attempts.call.endpoint, stream=stream) is None:
             await self._pass_body(response)
             return
         if response.status >= _FIRST_REDIRECT and response.status != _NOT_MODIFIED:
             raise AnswerBroken(f"The provider redirected ({response.status}), which is not followed.", phase="headers")
         response = _readable(response)
         settings = self.services.catalog.current.settings
-        answer = adaptor.answer(call, self.candidate.key.account, model, settings.max_event_bytes)
+        answer = adaptor.answer(attempts.call, self.candidate.key.account, model, settings.max_event_bytes)
         try:
-            if call.stream:
+            if stream:
                 await self._pass_events(response, answer)
             else:
                 await self._pass_whole(response, answer, settings.max_answer_bytes)
@@ -130,7 +154,7 @@ class Attempt:
         self.exchange.scope.clock.enter("answer")
         upstream_body = await self._read_whole(response, max_bytes)
         self.exchange.record.upstream_bytes_in += len(upstream_body)
-        if not upstream_body and (response.status in _BODILESS or self.call.method == b"HEAD"):
+        if not upstream_body and (response.status in _BODILESS or self.attempts.call.method == b"HEAD"):
             await self.exchange.answer(response.status, self._headers(response), b"")
             return
         body = answer.whole(upstream_body)
@@ -146,8 +170,8 @@ class Attempt:
             size += len(pieces[-1])
             if size > max_bytes:
                 raise AnswerBroken(f"The provider's answer is over the limit of {max_bytes} bytes.", phase="answer")
-            if not self.reservation.grow_nowait(size - held):
-                await self.reservation.grow(size - held, self.exchange.scope.clock)
+            if not self.attempts.reservation.grow_nowait(size - held):
+                await self.attempts.reservation.grow(size - held, self.exchange.scope.clock)
             held = size
             pieces.append(await response.receive())
         return first if size == len(first) else b"".join(pieces)
@@ -159,7 +183,7 @@ class Attempt:
         if length is not None:
             headers.append((b"content-length", length))
         first = await response.receive()
-        if not first and self.call.method != b"HEAD" and length is None:
+        if not first and self.attempts.call.method != b"HEAD" and length is None:
             await self.exchange.answer(response.status, headers, b"")
             return
         self._learn_made(response, first)
@@ -167,7 +191,8 @@ class Attempt:
         await deliver_body(self.exchange, response, first)
 
     def _learn_made(self, response: Response, first: bytes) -> None:
-        if self.call.endpoint.stored is None or self.call.method != b"POST":
+        call = self.attempts.call
+        if call.endpoint.stored is None or call.method != b"POST":
             return
         content_type = response.fields.get(b"content-type", b"")
         made = id_in_answer(first) if content_type.startswith(b"application/json") else None

@@ -102,10 +102,9 @@ class Exchange:
     """One request and its answer, seen from the client. Owned by the request's task; `keepalive` by one helper."""
 
     __slots__ = (
-        "_answer_sequence", "_body",
-        "_body_left_s", "_clean", "_extra_headers", "_held", "_held_size", "_keepalive_done", "_sending", "_stream_headers",
-         "content_sent", "dialect", "finished", "head_sent", "keepalive_after", "keepalive_interval",
-        "last_sent", "look_at", "record", "request", "scope", "streaming",
+        "_answer_sequence", "_body", "_body_left_s", "_clean", "_extra_headers", "_held", "_held_size", "_keepalive_done",
+        "_sending", "_stream_headers", "content_sent", "dialect", "finished", "head_sent", "keepalive_after",
+        "keepalive_interval", "last_sent", "on_content", "record", "request", "scope", "streaming",
     )  # fmt: skip
 
     def __init__(
@@ -126,13 +125,15 @@ class Exchange:
         """The client asked for a stream of events, so it can be kept awake and told of errors in band."""
         self.head_sent = False
         self.content_sent = False
+        """What is an answer has begun to leave: from here on no other attempt may follow."""
+        self.on_content: Callable[[], None] | None = None
+        """Is called once, at that moment."""
         self.finished = False
         self._stream_headers: list[Header] | None = None
         self.last_sent = self.scope.started
         """When the client of a stream was last told anything."""
-        self.keepalive_after = self.keepalive_interval = self.look_at = float("inf")
-        """Seconds of silence before the first keep-alive, and between two; and when the pacemaker looks again: what is
-        sent meanwhile only moves the due time on, so it need not look at thousands of streams at each turn."""
+        self.keepalive_after = self.keepalive_interval = float("inf")
+        """Seconds of silence before the first keep-alive, and between two."""
         self._extra_headers = extra_headers
         self._clean = clean
         self._body = body
@@ -223,7 +224,7 @@ class Exchange:
     def start_body(self, status: int, headers: list[Header]) -> None:
         """Send the head of a body that is passed on piece by piece; it leaves with the first piece."""
         self._take_head(status)
-        self.content_sent = True
+        self._note_content()
         self._start(status, headers)
 
     async def send_piece(self, data: bytes) -> None:
@@ -303,10 +304,17 @@ class Exchange:
         if self._held:
             data = b"".join(self._held) + data
             self._held.clear()
-        self.content_sent = True
+        if not self.content_sent:
+            self._note_content()
         if not self.head_sent:
             self._start_stream()
         return data
+
+    def _note_content(self) -> None:
+        self.content_sent = True
+        told, self.on_content = self.on_content, None
+        if told is not None:
+            told()
 
     def _start_stream(self) -> None:
         self._take_head(200)
@@ -344,7 +352,7 @@ class Exchange:
             if self._held:
                 data = b"".join(self._held)
                 self._held.clear()
-                self.content_sent = True
+                self._note_content()
             else:
                 data = self.dialect.keepalive(content_seen=self.content_sent)
             await self._send_body(data, more=True)

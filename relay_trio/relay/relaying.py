@@ -20,7 +20,7 @@ from relay_trio.channels.selection import Candidate, candidates
 from relay_trio.errors import BadRequest, Draining, ModelNotAllowed, NotSupported, RelayError, UpstreamAnswered
 from relay_trio.relay import headers as header_fields
 from relay_trio.relay.admission import Reservation
-from relay_trio.relay.attempt import Attempt
+from relay_trio.relay.attempt import Attempt, Attempts
 from relay_trio.relay.exchange import Exchange
 from relay_trio.relay.fallback import GiveUp, Situation, next_step
 from relay_trio.relay.preparing import Preparation
@@ -61,14 +61,18 @@ class Relaying:
         key, query = identify(self.services, exchange)
         admission = self.services.admission
         await admission.take(key.name, key.concurrency, exchange.scope.clock)
+        catalog = self.services.catalog.current
         try:
             with self.services.budget.reservation() as reservation:
-                await self._relay(exchange, key, query, reservation)
+                attempts, order = await self._ready(exchange, key, query, reservation, catalog)
+                await self._try(exchange, order, attempts, catalog)
         finally:
             admission.give_back(key.name)
 
-    async def _relay(self, exchange: Exchange, key: Key, query: bytes, reservation: Reservation) -> None:
-        catalog = self.services.catalog.current
+    async def _ready(
+        self, exchange: Exchange, key: Key, query: bytes, reservation: Reservation, catalog: Catalog
+    ) -> tuple[Attempts, tuple[Candidate, ...]]:
+        """Read what is asked for; return what the attempts need, and who may serve it in the order of trying."""
         call, peeked, upload = await self._read_call(exchange, query, reservation, catalog)
         record = exchange.record
         record.model, record.stream = call.model, call.stream
@@ -77,7 +81,9 @@ class Relaying:
             self.services.pacemaker.watch(exchange, catalog.settings)
         order, looking = self._candidates(call, peeked, key, catalog, exchange.scope.clock.now())
         preparation = Preparation(self.services, exchange.scope.clock, reservation)
-        await self._try(exchange, call, order, Attempts(reservation, upload, looking, preparation), catalog)
+        attempts = Attempts(call, reservation, upload, looking, preparation)
+        exchange.on_content = attempts.no_more
+        return attempts, order
 
     # The body
 
@@ -137,7 +143,7 @@ class Relaying:
     # The attempts
 
     async def _try(
-        self, exchange: Exchange, call: Call, order: tuple[Candidate, ...], attempts: Attempts, catalog: Catalog
+        self, exchange: Exchange, order: tuple[Candidate, ...], attempts: Attempts, catalog: Catalog
     ) -> None:
         services, record = self.services, exchange.record
         rest = order
@@ -146,11 +152,8 @@ class Relaying:
             record.attempts += 1
             record.channel = exchange.scope.channel = candidate.channel.name
             exchange.scope.attempt = record.attempts
-            attempt = Attempt(
-                services, exchange, call, candidate, attempts.reservation, attempts.preparation, attempts.upload
-            )
             try:
-                await attempt.run()
+                await Attempt(services, exchange, candidate, attempts).run()
             except (RelayError, AnswerFailed) as error:
                 # A bare raise, and no name for what is raised: its traceback holds this frame, and the two would hold
                 # each other, and the whole request, until the collector comes. The error door explains it once more.
@@ -220,17 +223,6 @@ class Relaying:
             "next": f"none: {step.value}" if isinstance(step, GiveUp) else f"channel {step[0].channel.name}",
         }
         self.services.log.line("warning", fields)
-
-
-@attrs.frozen(eq=False)
-class Attempts:
-    """What all attempts of one call share."""
-
-    reservation: Reservation
-    upload: Upload | None
-    looking: bool
-    """Nobody knows who made the object: it is asked for in turn, and a 404 is not the last word."""
-    preparation: Preparation
 
 
 def _situation(exchange: Exchange, attempts: Attempts, settings: Settings) -> Situation:

@@ -5,8 +5,10 @@ All through the whole relay over real sockets, on the virtual clock.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -824,6 +826,50 @@ async def test_bodies_share_a_budget_of_memory(tmp_path: Path) -> None:
         await stand.line(4)
         await stand.rest()
         assert stand.relay.running.services.budget.used == 0
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages", "/v1/responses"])
+async def test_a_body_is_held_no_longer_than_it_may_be_sent_again(path: str, tmp_path: Path) -> None:
+    """A stream may last for an hour: once content has left nobody else is asked, and others have room for their bodies."""
+    relay = 'max_buffered_bytes = "1MiB"\nmax_body_bytes = "1MiB"'
+    async with (
+        open_stand(tmp_path, "silent-mid-body", relay=relay) as stand,
+        connect(stand.address) as reader,
+        connect(stand.address) as other,
+    ):
+        tracemalloc.start()
+        try:
+            await reader.send(long_ask(path, 600 * 1024))
+            await reader.read_head()
+            first = await reader.read_event()
+            assert first is not None
+            assert blocks_of_the_relay(at_least=300 * 1024) == []
+        finally:
+            tracemalloc.stop()
+        assert stand.relay.running.services.budget.used == 0
+        await other.send(long_ask(path, 700 * 1024))
+        await other.read_head()
+        assert await other.read_event() is not None, "both are live"
+        assert stand.relay.running.services.budget.used == 0
+
+
+def long_ask(path: str, size: int) -> bytes:
+    """Return a request of this size, most of it one message."""
+    messages = "input" if path.endswith("/responses") else "messages"
+    body = {
+        "model": "fake-small",
+        "stream": True,
+        "max_tokens": 5,
+        messages: [{"role": "user", "content": "x" * size}],
+    }
+    return post(path, json.dumps(body).encode(), key=CLIENT_KEY)
+
+
+def blocks_of_the_relay(*, at_least: int) -> list[str]:
+    """Return where the large blocks of memory were made that the relay still holds; the fakes keep what they are sent."""
+    gc.collect()
+    made = [trace.traceback[0] for trace in tracemalloc.take_snapshot().traces if trace.size >= at_least]
+    return [str(place) for place in made if "/testing/" not in place.filename and "/tests/" not in place.filename]
 
 
 async def test_without_a_slot_no_body_is_read(tmp_path: Path) -> None:

@@ -54,8 +54,8 @@ class Attempts:
     preparation: Preparation
 
     def no_more(self) -> None:
-        """Content has left: nobody else is asked, so the body is forgotten, and others have room for theirs."""
-        self.call = attrs.evolve(self.call, body=None)
+        """Content has left: nobody else is asked, so the call is forgotten, and others have room for their bodies."""
+        del self.call
         self.preparation.fetched.clear()
         self.reservation.give_back()
 

@@ -8,6 +8,7 @@ import sys
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
 import pytest
 import trio
@@ -718,3 +719,54 @@ async def test_words_that_were_dealt_with_wake_nobody() -> None:
         assert heard == [b"one", b"two", b"three"]
 
     await on_stage(open_hub, play)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only the hub on epoll deals with news in its own turn")
+async def test_a_burst_of_news_lets_others_run() -> None:
+    """What is dealt with in the hub's turn is bounded, however many sockets have news at once."""
+    assert 0 < await _most_in_a_turn(300) <= 128
+
+
+class Steps(trio.abc.Instrument):
+    """Counts what is told in one step of a task."""
+
+    def __init__(self, told: list[int]) -> None:
+        self._told = told
+        self._before = 0
+        self.most = 0
+
+    def before_task_step(self, _: object) -> None:
+        self._before = len(self._told)
+
+    def after_task_step(self, _: object) -> None:
+        self.most = max(self.most, len(self._told) - self._before)
+
+
+async def _most_in_a_turn(count: int) -> int:
+    """Give so many sockets news at once; return of how many the hub tells before another task may run."""
+    told: list[int] = []
+    hub, steps = open_hub(), Steps(told)
+    with ExitStack() as stack:
+        far_ends = [_listened_to(hub, stack, told) for _ in range(count)]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hub.run)
+            await trio.testing.wait_all_tasks_blocked()
+            told.clear()  # a new socket has news of its own: it may be written to
+            trio.lowlevel.add_instrument(steps)
+            for far in far_ends:
+                far.send(b"x")
+            await trio.testing.wait_all_tasks_blocked()
+            trio.lowlevel.remove_instrument(steps)
+            assert len(told) == count
+            nursery.cancel_scope.cancel(reason="seen enough")
+    return steps.most
+
+
+def _listened_to(hub: Hub, stack: ExitStack, told: list[int]) -> socket.socket:
+    """Attach one end of a pair, which notes its news, and return the other."""
+    near, far = socket.socketpair()
+    stack.enter_context(far)
+    sock = hub.attach(near)
+    stack.callback(sock.close)
+    sock.on_readable = partial(told.append, sock.fd)
+    return far

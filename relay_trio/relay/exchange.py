@@ -129,7 +129,7 @@ class Exchange:
         self.on_content: Callable[[], None] | None = None
         """Is called once, at that moment."""
         self.finished = False
-        self._stream_headers: list[Header] | None = None
+        self._stream_headers: list[Header] = []
         self.last_sent = self.scope.started
         """When the client of a stream was last told anything."""
         self.keepalive_after = self.keepalive_interval = float("inf")
@@ -318,15 +318,13 @@ class Exchange:
 
     def _start_stream(self) -> None:
         self._take_head(200)
-        if self._stream_headers is None:
-            self.set_stream_headers([])
-        self._start(200, self._stream_headers or [])
+        ours = [(b"content-type", self.dialect.stream_content_type), *_STREAM_HEADERS]  # what proxies between must know
+        names = {name for name, _ in ours}
+        self._start(200, [field for field in self._stream_headers if field[0] not in names] + ours)
 
     def set_stream_headers(self, headers: list[Header]) -> None:
-        """Let the stream's head carry the provider's headers, and what proxies between must know."""
-        ours = [(b"content-type", self.dialect.stream_content_type), *_STREAM_HEADERS]
-        names = {name for name, _ in ours}
-        self._stream_headers = [field for field in headers if field[0] not in names] + ours
+        """Let the stream's head carry the provider's headers."""
+        self._stream_headers = headers
 
     # Keep-alive
 

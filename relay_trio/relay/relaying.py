@@ -61,8 +61,8 @@ class Relaying:
         key, query = identify(self.services, exchange)
         admission = self.services.admission
         await admission.take(key.name, key.concurrency, exchange.scope.clock)
-        catalog = self.services.catalog.current
         try:
+            catalog = self.services.catalog.current
             with self.services.budget.reservation() as reservation:
                 attempts, order = await self._ready(exchange, key, query, reservation, catalog)
                 await self._try(exchange, order, attempts, catalog)

@@ -87,7 +87,7 @@ OPENING_S = 8.0
 OPENED_A_S_ON_TWO = 750
 """So many a second on two workers: there the rig needs a part of a core that it also measures."""
 
-ERRORS_S = 60.0
+ERRORS_S = 120.0
 """How long a gateway may take for the errors of W4: the slow ones see fewer of them."""
 
 

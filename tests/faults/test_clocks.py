@@ -674,6 +674,20 @@ async def test_a_head_that_does_not_come_is_refused(tmp_path: Path) -> None:
         await stand.rest()
 
 
+async def test_a_head_that_does_not_come_is_refused_on_an_idle_connection_too(tmp_path: Path) -> None:
+    """In its 20 s, though the connection might have been idle for longer than that from there on."""
+    async with open_stand(tmp_path) as stand, connect(stand.address) as client:
+        await client.send(UNARY)
+        assert (await client.read_response()).status == 200
+        await trio.sleep(40)
+        begun = trio.current_time()
+        await client.send(UNARY[:100])
+        assert (await client.read_response()).status == 408
+        assert trio.current_time() - begun == pytest.approx(20, abs=LOOK_S)
+        await client.wait_closed()
+        await stand.rest()
+
+
 async def test_a_head_a_byte_a_second_is_refused_too(tmp_path: Path) -> None:
     """Progress earns a head nothing."""
     async with open_stand(tmp_path) as stand, connect(stand.address) as client, trio.open_nursery() as nursery:

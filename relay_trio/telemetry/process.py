@@ -11,6 +11,7 @@ import gc
 import importlib
 import mmap
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -23,6 +24,10 @@ MIB = 1024 * 1024
 _PROC_FD = "/proc/self/fd"
 _LISTINGS = (_PROC_FD, "/dev/fd")
 """Linux; macOS and the BSDs."""
+
+_RELEASE_THAT_TELLS = (6, 2)
+"""Since this Linux the size of that directory is the number of open descriptors (proc_pid_fd(5)). Of an older one, or of
+what only looks like Linux, it may be anything."""
 
 _STATM = Path("/proc/self/statm")
 _LIMITS_TO_TRY = (1_048_576, 65_536, 10_240)
@@ -163,14 +168,20 @@ def _peak_resident_mb() -> float | None:
 
 
 def _count_open() -> int | None:
-    with contextlib.suppress(OSError):
-        told = os.stat(_PROC_FD).st_size  # noqa: PTH116 - since Linux 6.2 (proc_pid_fd(5)); before that it is 0
-        if told:
-            return told
+    if _kernel_tells():
+        with contextlib.suppress(OSError):
+            return os.stat(_PROC_FD).st_size  # noqa: PTH116 - as the listings are, a name
     for directory in _LISTINGS:
         with contextlib.suppress(OSError):
             return len(os.listdir(directory)) - 1  # noqa: PTH208 - the names are all that is wanted
     return None
+
+
+def _kernel_tells() -> bool:
+    if sys.platform != "linux":
+        return False
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return release is not None and tuple(map(int, release.groups())) >= _RELEASE_THAT_TELLS
 
 
 def _is_socket(descriptor: str) -> bool:

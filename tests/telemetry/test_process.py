@@ -72,15 +72,16 @@ def test_descriptors_and_sockets_are_counted() -> None:
     assert process.descriptors().open == descriptors == sum(map(is_open, range(4_096)))
 
 
-@linux_only
+@pytest.mark.skipif(not process._kernel_tells(), reason="this kernel does not tell it, and all other tests list them")
 def test_descriptors_are_counted_alike_where_the_kernel_does_not_tell_their_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Linux tells it since 6.2; before, and elsewhere, they are listed."""
     told = process.descriptors().open
-
+    old = os.uname_result(("Linux", "host", "4.19.0-gvisor", "", "x86_64"))
     with monkeypatch.context() as old_kernel:
-        old_kernel.setattr(os, "stat", lambda _: os.stat_result((0,) * 10))
+        old_kernel.setattr(os, "uname", lambda: old)
+        assert not process._kernel_tells()
         listed = process.descriptors().open
     assert told == listed
 

@@ -174,7 +174,7 @@ def _may_pass(block: bytes) -> bool:
 
 
 def candidates_asked_for(call: Call) -> int:
-    """Return how many candidates the answer must have."""
+    """Return how many candidates the answer must have. Names are written without escapes by every encoder."""
     body = call.body or b"{}"
     if b'"candidateCount"' not in body:
         return 1

@@ -342,7 +342,7 @@ def may_be_stored(call: Call) -> bool:
 
 
 def choices_asked_for(call: Call) -> int:
-    """Return how many choices the answer must have: `n` for each prompt."""
+    """Return how many choices the answer must have: `n` for each prompt. Names are written without escapes by every encoder."""
     body = call.body or b"{}"
     if b'"n"' not in body and b'"prompt"' not in body:
         return 1

@@ -1,6 +1,6 @@
 """A timing wheel: many things, each to be looked at by some time, and one service task that looks.
 
-To go through all of them at each look would stop the loop for as long as that takes: 5 ms at 9,500 streams, most of it
+To go through all of them at each look would stop the loop for as long as that takes: 4 ms at 9,500 streams, most of it
 spent waiting for memory that nobody has touched for a while. Here a look takes only what is due, so its price is that of
 what it finds (Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", 1987; this is the simplest of theirs).
 

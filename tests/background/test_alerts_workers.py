@@ -69,8 +69,9 @@ class Other:
 
     async def wait_asked(self, times: int) -> None:
         """Return when it was asked so often."""
-        while self.asked < times:  # noqa: ASYNC110 - a counter wakes nobody
-            await trio.sleep(1)
+        with trio.fail_after(4_000):
+            while self.asked < times:  # noqa: ASYNC110 - a counter wakes nobody
+                await trio.sleep(1)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -101,9 +102,8 @@ async def test_a_worker_that_does_not_answer_is_told(tmp_path: Path, monkeypatch
     async with open_webhook() as webhook:
         settings = settings_for(tmp_path, "", {"RELAY_ALERTS_WEBHOOK": webhook.url})
         async with other.running(), open_relay(process(settings, tmp_path, slot=0)):
-            await other.wait_asked(
-                1
-            )  # the relay's own start is over: threads work for it, and the clock runs ahead of them
+            # From here on the relay's own start is over: threads work for it, and the clock runs ahead of them.
+            await other.wait_asked(1)
             other.silent_at = other.asked + 1
             await other.wait_asked(other.silent_at + 3)
             assert webhook.posts == []
